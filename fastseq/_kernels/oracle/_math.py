@@ -1,0 +1,48 @@
+"""Scalar functions and small vector helpers of the oracle."""
+
+import math
+
+
+def sigmoid(a):
+    """1 / (1 + e⁻ᵃ), written so that the exponential never overflows."""
+    if a >= 0:
+        return 1.0 / (1.0 + math.exp(-a))
+    e = math.exp(a)
+    return e / (1.0 + e)
+
+
+def dot(u, v):
+    """Σₖ uₖ vₖ."""
+    total = 0.0
+    for k in range(len(u)):
+        total += u[k] * v[k]
+    return total
+
+
+def vec_mat(u, w):
+    """u @ w for a row u of length M and w of shape (M, N); a zero of u is not skipped."""
+    out = [0.0] * len(w[0])
+    for m in range(len(u)):
+        row, scale = w[m], u[m]
+        for n in range(len(out)):
+            out[n] += scale * row[n]
+    return out
+
+
+def mat_vec(w, u):
+    """u @ wᵀ for w of shape (N, M): one dot product for each row of w."""
+    return [dot(row, u) for row in w]
+
+
+def exp_all(values, shift):
+    """e^(v − shift) for each v; with shift = max(values) no exponential overflows."""
+    return [math.exp(v - shift) for v in values]
+
+
+def set_num_threads(count):
+    """The oracle runs on the calling thread, whatever is asked for."""
+
+
+def get_num_threads():
+    """Number of threads: always 1."""
+    return 1

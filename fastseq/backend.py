@@ -1,0 +1,140 @@
+"""Which kernels run, and with how many threads."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _kernels
+from ._version import __version__
+
+
+@cache
+def _load(name: str) -> Any:
+    """One build, or the best that can be imported for ``"auto"``."""
+    if name == "auto":
+        return next(_available())
+    if name not in _kernels.NAMES:
+        expected = ", ".join(("auto", *_kernels.NAMES))
+        raise ValueError(f"backend: expected one of {expected}, got {name!r}")
+    return _kernels.load(name)
+
+
+def _available() -> Iterator[Any]:
+    for name in _kernels.NAMES:
+        try:
+            yield _kernels.load(name)
+        except ImportError:
+            continue
+
+
+@cache
+def _specialised(module: Any, dtype_name: str) -> SimpleNamespace:
+    return _kernels.specialise(module, dtype_name)
+
+
+def _initial_threads() -> int:
+    """OMP_NUM_THREADS where it is a positive number, else the processors this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_active = _load(os.environ.get("FASTSEQ_BACKEND", "auto") or "auto")
+_threads = _initial_threads()
+_active.set_num_threads(_threads)
+
+
+def kernels(dtype: npt.DTypeLike) -> SimpleNamespace:
+    """The active build's kernels for arrays of `dtype` (float32 or float64)."""
+    return _specialised(_active, np.dtype(dtype).name)
+
+
+def get_backend() -> str:
+    """Name of the kernels in use: ``avx512``, ``avx2``, ``generic`` or ``oracle``."""
+    return _active.NAME
+
+
+def set_backend(name: str) -> None:
+    """Choose the kernels by name; ``"auto"`` takes the best that this machine can run.
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+    ImportError
+        A named build that was not compiled or that this CPU cannot run.
+    """
+    global _active
+    chosen = _load(name)
+    chosen.set_num_threads(_threads)
+    _active = chosen
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run the block with the named kernels; see `set_backend`."""
+    before = get_backend()
+    set_backend(name)
+    try:
+        yield
+    finally:
+        set_backend(before)
+
+
+def set_num_threads(count: int) -> None:
+    """Use at most `count` threads; small work runs on one whatever is set.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not an integer, or below 1.
+    """
+    global _threads
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"count: expected an integer, got {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
+    _threads = int(count)
+    _active.set_num_threads(_threads)
+
+
+def get_num_threads() -> int:
+    """The number of threads that kernels may use."""
+    return _active.get_num_threads()
+
+
+def available_backends() -> list[str]:
+    """Names of the kernels that this machine can run, best first."""
+    return [module.NAME for module in _available()]
+
+
+def cpu_name() -> str:
+    """The processor as the operating system names it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def show_config() -> dict[str, Any]:
+    """What runs here: versions, processor, kernels in use and available, threads."""
+    return {
+        "fastseq": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu": cpu_name(),
+        "backend": get_backend(),
+        "available": available_backends(),
+        "threads": get_num_threads(),
+    }
