@@ -1,0 +1,1 @@
+"""Language models: the model, its training, sampling, and the files they are kept in."""

@@ -1,0 +1,123 @@
+"""How much of a sample is copied: its longest run of tokens that stands in the training text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Odd, so that it has an inverse modulo 2⁶⁴.
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
+_BLOCK = 1 << 18
+_TABLE_BITS = 20
+
+
+@dataclass(frozen=True)
+class CopiedRun:
+    """`length` tokens that start at `sample_start` here and at `text_start` in the text."""
+
+    length: int
+    sample_start: int
+    text_start: int
+
+
+def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
+    """Longest run of `sample` that occurs literally in `text`.
+
+    The length is found by bisection, one pass over the text for each guess: rolling hashes of
+    all its windows are looked up among those of the sample's windows [1]_, and every hit is
+    compared token by token. Memory does not grow with the text, which may be memory-mapped.
+
+    Parameters
+    ----------
+    sample : ndarray of shape (n,), integer
+    text : ndarray of shape (m,), integer
+
+    Returns
+    -------
+    CopiedRun
+        Of length 0 where no token of the sample occurs in the text.
+
+    References
+    ----------
+    .. [1] R. Karp, M. Rabin, "Efficient randomized pattern-matching algorithms", 1987.
+    """
+    for name, array in (("sample", sample), ("text", text)):
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name}: expected integers of shape (n,), got {array.dtype} of {array.shape}"
+            )
+    best = CopiedRun(0, 0, 0)
+    low, high = 0, min(len(sample), len(text))
+    step = 1  # the first guesses grow from what is known to occur: most runs are short
+    while low < high:
+        guess = min(low + step, (low + high + 1) // 2)
+        found = _find(sample, text, guess)
+        if found is None:
+            high = guess - 1
+        else:
+            best = _extend(sample, text, *found)
+            low, step = best.length, 2 * step
+    return best
+
+
+def _find(sample: NDArray[Any], text: NDArray[Any], length: int) -> tuple[int, int] | None:
+    """Places in sample and text of some common run of `length` tokens."""
+    powers, inverses = _powers(_BLOCK + length)
+    wanted = _window_hashes(sample, length, *_powers(len(sample)))
+    table = np.zeros(1 << _TABLE_BITS, bool)
+    table[_slots(wanted)] = True
+    starts: dict[int, list[int]] = {}
+    for i, value in enumerate(wanted.tolist()):
+        starts.setdefault(value, []).append(i)
+    for begin in range(0, len(text) - length + 1, _BLOCK):
+        hashes = _window_hashes(
+            text[begin : begin + _BLOCK + length - 1], length, powers, inverses
+        )
+        for j in np.flatnonzero(table[_slots(hashes)]).tolist():
+            for i in starts.get(int(hashes[j]), ()):
+                at = begin + j
+                if np.array_equal(sample[i : i + length], text[at : at + length]):
+                    return i, at
+    return None
+
+
+def _window_hashes(
+    tokens: NDArray[Any], length: int, powers: NDArray[np.uint64], inverses: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Σₖ (tokens[j+k] + 1) · base^k modulo 2⁶⁴, for every window j."""
+    prefix = np.zeros(len(tokens) + 1, np.uint64)
+    terms = (tokens.astype(np.uint64) + np.uint64(1)) * powers[: len(tokens)]
+    np.cumsum(terms, out=prefix[1:])
+    count = len(tokens) - length + 1
+    hashes: NDArray[np.uint64] = (prefix[length:] - prefix[:-length]) * inverses[:count]
+    return hashes
+
+
+def _slots(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # The high bits: the low ones depend on few bits of the tokens.
+    return hashes >> np.uint64(64 - _TABLE_BITS)
+
+
+def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """base^k and base^−k for k = 0 … count − 1."""
+    powers = np.full(max(count, 1), _BASE)
+    inverses = np.full(max(count, 1), _INVERSE)
+    powers[0] = inverses[0] = 1
+    return np.cumprod(powers), np.cumprod(inverses)
+
+
+def _extend(sample: NDArray[Any], text: NDArray[Any], i: int, j: int) -> CopiedRun:
+    """The maximal run around a match, to both sides."""
+    left = _common_prefix(sample[:i][::-1], text[:j][::-1])
+    right = _common_prefix(sample[i:], text[j:])
+    return CopiedRun(left + right, i - left, j - left)
+
+
+def _common_prefix(a: NDArray[Any], b: NDArray[Any]) -> int:
+    size = min(len(a), len(b))
+    differ = np.flatnonzero(a[:size] != b[:size])
+    return int(differ[0]) if len(differ) else size

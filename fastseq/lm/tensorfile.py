@@ -1,0 +1,241 @@
+"""One safetensors file: written whole or not at all, read without trusting a byte of it.
+
+The layout is that of safetensors [1]_: the header's length (8 bytes, little-endian), a JSON
+header, the tensors' bytes. Its metadata carries a SHA-256 over the entire file, computed with
+the 64 digits of the checksum itself taken as zeros.
+
+References
+----------
+.. [1] https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES = {"F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+MAX_HEADER_BYTES = 100 << 20
+_NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_UNSIGNED = b'"sha256":"' + b"0" * 64 + b'"'
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole checkpoint of ours, or not one that fits."""
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A verified file: its metadata and read-only tensors that look into the mapped file."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, NDArray[Any]]
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors and metadata to `path`, which is replaced in one step when all is on disk.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray, float32, float64 or int64
+    metadata : mapping of str to str
+    """
+    # Wide types first keeps every tensor aligned.
+    arrays = {
+        name: np.ascontiguousarray(tensors[name])
+        for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    }
+    header = _header(arrays, metadata)
+    digest = hashlib.sha256(header)
+    for array in arrays.values():
+        digest.update(array.data)
+    signed = b'"sha256":"' + digest.hexdigest().encode() + b'"'
+    with atomic_file(path) as file:
+        file.write(header.replace(_UNSIGNED, signed))
+        for array in arrays.values():
+            file.write(array.data)
+
+
+def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {**metadata, "sha256": "0" * 64}}
+    offset = 0
+    for name, array in arrays.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"tensors: expected a dotted name, got {name!r}")
+        if array.dtype not in _DTYPE_NAMES:
+            raise TypeError(f"tensors: {name}: expected float32, float64, int64: {array.dtype}")
+        entries[name] = {
+            "dtype": _DTYPE_NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the place of `path` once it is written and on disk.
+
+    Whatever goes wrong, `path` keeps its old contents or has all of the new.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can (Windows cannot)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
+    """Map a file that `write_tensors` made and verify every byte of it.
+
+    Nothing is unpickled, and nothing is allocated on the word of the header: its sizes must
+    add up to the file's size first.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    CheckpointError
+        It is anything but an undamaged file of this format.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < 8:
+                raise CheckpointError(f"expected at least 8 bytes, got {size}")
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _parse(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{os.fspath(path)}: not a usable checkpoint: {error}") from None
+
+
+def _parse(content: memoryview) -> TensorFile:
+    start = 8 + _header_length(content)
+    entries = _load_json(bytes(content[8:start]))
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError("metadata: expected strings")
+    spans = {name: _span(name, entry) for name, entry in entries.items()}
+    _check_cover(spans, len(content) - start)
+    _verify_checksum(content, start)
+    tensors = {
+        name: np.frombuffer(content[start + begin : start + end], dtype).reshape(shape)
+        for name, (begin, end, dtype, shape) in spans.items()
+    }
+    return TensorFile(metadata, tensors)
+
+
+def _header_length(content: memoryview) -> int:
+    first = bytes(content[:8])
+    if first.startswith((b"PK\x03\x04", b"\x80")):
+        raise CheckpointError("expected a safetensors file, got a pickle or zip archive")
+    length = int.from_bytes(first, "little")
+    available = len(content) - 8
+    if length > min(available, MAX_HEADER_BYTES):
+        raise CheckpointError(f"the header claims {length} bytes, the file has {available}")
+    return length
+
+
+def _load_json(text: bytes) -> dict[str, Any]:
+    try:
+        entries = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError):
+        raise CheckpointError("the header is not JSON") from None
+    if not isinstance(entries, dict):
+        raise CheckpointError("the header is not a JSON object")
+    return entries
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise CheckpointError("the header has a name twice")
+    return entries
+
+
+_Span = tuple[int, int, np.dtype[Any], tuple[int, ...]]
+
+
+def _span(name: str, entry: Any) -> _Span:
+    """First and last byte, dtype and shape of one tensor, once they agree with each other."""
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        raise CheckpointError(f"tensor name {name[:80]!r}: expected letters, digits and dots")
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise CheckpointError(f"{name}: expected dtype, shape and data_offsets")
+    dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    if dtype is None:
+        raise CheckpointError(f"{name}: dtype: expected one of {', '.join(DTYPES)}")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not (_are_sizes(shape) and len(shape) <= 8 and _are_sizes(offsets) and len(offsets) == 2):
+        raise CheckpointError(f"{name}: shape and data_offsets: expected non-negative integers")
+    if offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
+        raise CheckpointError(f"{name}: shape and data_offsets disagree")
+    return offsets[0], offsets[1], dtype, tuple(shape)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
+
+
+def _check_cover(spans: Mapping[str, _Span], size: int) -> None:
+    """Tensors must lie end to end and fill the file: no gap, no overlap, nothing behind."""
+    position = 0
+    for name, (begin, end, _, _) in sorted(spans.items(), key=lambda item: item[1][:2]):
+        if begin != position:
+            raise CheckpointError(f"{name}: expected at byte {position} of the data, got {begin}")
+        position = end
+    if position != size:
+        raise CheckpointError(
+            f"the header describes {position} bytes of data, the file has {size}"
+        )
+
+
+def _verify_checksum(content: memoryview, start: int) -> None:
+    header = bytes(content[:start])
+    found = _CHECKSUM.findall(header)
+    if len(found) != 1:
+        raise CheckpointError("expected one checksum in the metadata")
+    digest = hashlib.sha256(_CHECKSUM.sub(_UNSIGNED, header))
+    digest.update(content[start:])
+    if digest.hexdigest().encode() != found[0]:
+        raise CheckpointError("the checksum does not match: the file is damaged")
