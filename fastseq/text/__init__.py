@@ -1,0 +1,23 @@
+"""From files to streams of integers: vocabularies, corpora, batches, named data sets."""
+
+from . import datasets
+from .batches import Batches
+from .corpus import Corpus
+from .datasets import Dataset
+from .reading import TextError, find_sources, read_chunks, read_documents, read_text
+from .store import cache_dir
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "Batches",
+    "Corpus",
+    "Dataset",
+    "TextError",
+    "Vocabulary",
+    "cache_dir",
+    "datasets",
+    "find_sources",
+    "read_chunks",
+    "read_documents",
+    "read_text",
+]

@@ -1,0 +1,231 @@
+"""A corpus: sources encoded once, split for training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from .batches import Batches
+from .reading import PathOrPaths, TextError, find_sources, read_documents
+from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory
+from .vocabulary import Policy, Vocabulary
+
+VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
+_Source = TypeVar("_Source")
+
+# Up to so many bytes of text are encoded anew each time and stay in memory.
+IN_MEMORY_BYTES = 1 << 25
+# Text seldom compresses better than this.
+_GZIP_RATIO = 8
+
+
+class Corpus:
+    """Streams of tokens named "train" and, where asked for, "valid" and "test".
+
+    Make one with `from_text` or `from_files`.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    splits : dict of str to TokenStream
+    unknown_rate : float
+        Share of the sources' symbols that are not in the vocabulary, over all splits.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        encoded: Mapping[str, Encoded],
+        fractions: Mapping[str, float],
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.splits = {name: source.stream for name, source in encoded.items()}
+        self.splits |= _cut(self.splits["train"], fractions)
+        symbols = sum(source.symbols for source in encoded.values())
+        unknown = sum(source.unknown for source in encoded.values())
+        self.unknown_rate = unknown / max(1, symbols)
+        self._checksums = {name: source.sha256 for name, source in encoded.items()}
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        vocabulary: VocabularyOrMaker,
+        valid: float | str = 0.0,
+        test: float | str = 0.0,
+        policy: Policy = "unk",
+    ) -> Corpus:
+        """Corpus of a text at hand.
+
+        Parameters
+        ----------
+        text : str
+        vocabulary : Vocabulary or callable
+            A vocabulary, or what makes one of the pieces of the training text, such as
+            `Vocabulary.characters`.
+        valid, test : float or str
+            Share of the text to cut off its end (the order is train, valid, test), or a text
+            of its own.
+        policy : {"unk", "error", "skip"}
+            What becomes of unknown symbols; see `Vocabulary.encode`.
+        """
+        splits: dict[str, float | str] = {"valid": valid, "test": test}
+        fractions, held_out = _sort_out(splits)
+        texts = {"train": text} | held_out
+        for name, content in texts.items():
+            if not content:
+                raise TextError(f"{name}: empty text")
+        if not isinstance(vocabulary, Vocabulary):
+            vocabulary = vocabulary([text])
+        encoded = {
+            name: encode_in_memory([[content]], vocabulary, policy)
+            for name, content in texts.items()
+        }
+        return cls(vocabulary, encoded, fractions)
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: PathOrPaths,
+        vocabulary: VocabularyOrMaker,
+        valid: float | PathOrPaths = 0.0,
+        test: float | PathOrPaths = 0.0,
+        policy: Policy = "unk",
+        strip_licence: bool = True,
+        separator: str = "\n",
+    ) -> Corpus:
+        """Corpus of files, folders or glob patterns; see `find_sources`.
+
+        The text streams through and is never held. More than 32 MB of it are encoded into a
+        memory-mapped file in `cache_dir`, found again by a checksum of sources, vocabulary
+        and the options below.
+
+        Parameters
+        ----------
+        paths : path-like or sequence of path-like
+        vocabulary : Vocabulary or callable
+            A vocabulary, or what makes one of the pieces of the training files' text (with
+            the tail that `valid` and `test` cut off), such as `Vocabulary.characters`.
+        valid, test : float, path-like or sequence of path-like
+            Share of the tokens to cut off the end (the order is train, valid, test), or files
+            of its own, which training then leaves out should they stand among `paths`.
+        policy : {"unk", "error", "skip"}
+            What becomes of unknown symbols; see `Vocabulary.encode`.
+        strip_licence : bool
+            Leave out Project Gutenberg's header and footer.
+        separator : str
+            Text put between two files.
+
+        Raises
+        ------
+        FileNotFoundError, TextError
+            Where a source is missing, empty or not UTF-8.
+        """
+        splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
+        fractions, held_out = _sort_out(splits)
+        files = _find_files(paths, held_out)
+        read = partial(read_documents, strip_licence=strip_licence, separator=separator)
+        if not isinstance(vocabulary, Vocabulary):
+            vocabulary = vocabulary(chain.from_iterable(read(files["train"])))
+        options = {"strip_licence": strip_licence, "separator": separator}
+        encoded = {}
+        for name, sources in files.items():
+            if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
+                encoded[name] = encode_in_memory(read(sources), vocabulary, policy)
+            else:
+                key = _cache_key(sources, vocabulary, options | {"policy": policy})
+                encoded[name] = encode_cached(key, read(sources), vocabulary, policy)
+            if not encoded[name].stream:
+                raise TextError(f"{sources[0]}: expected text, got none")
+        return cls(vocabulary, encoded, fractions)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(stream):,}" for name, stream in self.splits.items())
+        return f"<Corpus: {sizes} tokens, unknown {self.unknown_rate:.2%}, {self.vocabulary!r}>"
+
+    def tokens(self, split: str = "train") -> Tokens:
+        """Tokens of a split: ndarray of shape (n,), unsigned, read-only."""
+        return self._split(split).tokens
+
+    def batches(
+        self, split: str, batch_size: int, seq_length: int, drop_last: bool = False
+    ) -> Batches:
+        """Windows over a split; see `Batches`."""
+        stream = self._split(split)
+        return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over vocabulary, tokens and splits: equal where training would be equal."""
+        sizes = {name: len(stream) for name, stream in self.splits.items()}
+        return _checksum([self.vocabulary.fingerprint(), self._checksums, sizes])
+
+    def _split(self, name: str) -> TokenStream:
+        if name not in self.splits:
+            raise ValueError(f"split: expected one of {', '.join(self.splits)}, got {name!r}")
+        return self.splits[name]
+
+
+def _sort_out(
+    splits: Mapping[str, float | _Source],
+) -> tuple[dict[str, float], dict[str, _Source]]:
+    """Splits by fraction and splits by source."""
+    fractions: dict[str, float] = {}
+    sources: dict[str, _Source] = {}
+    for name, value in splits.items():
+        if not isinstance(value, int | float):
+            sources[name] = value
+        elif not 0 <= value < 1:
+            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {value!r}")
+        elif value:
+            fractions[name] = value
+    if sum(fractions.values()) >= 1:
+        raise ValueError(f"valid, test: expected less than 1 together, got {fractions}")
+    return fractions, sources
+
+
+def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, TokenStream]:
+    """Train and, in their order, what is cut off its end."""
+    shares = accumulate(fractions.values(), initial=1 - sum(fractions.values()))
+    stops = [int(len(stream) * share) for share in shares]
+    stops[-1] = len(stream)  # whatever rounding says
+    names = ("train", *fractions)
+    return {
+        name: stream.part(start, stop)
+        for name, start, stop in zip(names, (0, *stops[:-1]), stops, strict=True)
+    }
+
+
+def _find_files(paths: PathOrPaths, held_out: Mapping[str, PathOrPaths]) -> dict[str, list[Path]]:
+    apart = {name: find_sources(sources) for name, sources in held_out.items()}
+    taken = {path.resolve() for sources in apart.values() for path in sources}
+    train = [path for path in find_sources(paths) if path.resolve() not in taken]
+    if not train:
+        raise TextError("corpus: all files are held out, expected at least one for training")
+    for sources in (train, *apart.values()):
+        if not any(path.stat().st_size for path in sources):
+            raise TextError(f"{sources[0]}: empty file")
+    return {"train": train} | apart
+
+
+def _text_size(path: Path) -> int:
+    return path.stat().st_size * (_GZIP_RATIO if path.suffix == ".gz" else 1)
+
+
+def _cache_key(sources: list[Path], vocabulary: Vocabulary, options: dict[str, Any]) -> str:
+    """Checksum of all that the encoded tokens depend on."""
+    contents = [(path.suffix == ".gz", _file_checksum(path)) for path in sources]
+    return _checksum([contents, vocabulary.fingerprint(), options])
+
+
+def _file_checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,189 @@
+"""Named corpora: the Python manual, Jules Verne, and others from folders of your own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import partial
+from pathlib import Path
+
+from .reading import TextError, find_sources, read_text
+from .store import cache_dir
+
+# Novels by Jules Verne and their numbers at Project Gutenberg.
+VERNE = {
+    "A Journey to the Centre of the Earth": 18857,
+    "Around the World in Eighty Days": 103,
+    "Five Weeks in a Balloon": 3526,
+    "From the Earth to the Moon": 83,
+    "Off on a Comet": 1353,
+    "The Master of the World": 3809,
+    "The Mysterious Island": 1268,
+    "Twenty Thousand Leagues under the Sea": 2488,
+}
+FOLDERS = {
+    "shakespeare": ("shakespeare", "tinyshakespeare"),
+    "verne": ("verne",),
+    "wikitext-2": ("wikitext-2",),
+}
+NAMES = ("python-manual", *FOLDERS)
+
+# How alike a title and a file's name must be, 0 to 1: allows for a misspelt word.
+_ALIKE = 0.85
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A corpus by name: files, or a text that is at hand without any.
+
+    Attributes
+    ----------
+    name : str
+    description : str
+        Which corpus this is and whence, for people.
+    files : tuple of Path
+    embedded : str or None
+        The text itself, where there are no files.
+    """
+
+    name: str
+    description: str
+    files: tuple[Path, ...] = ()
+    embedded: str | None = None
+
+    def path(self, title: str) -> Path | None:
+        """File that bears a title, or nearly; None where there is none."""
+        best = max(self.files, key=partial(_likeness, title), default=None)
+        return best if best and _likeness(title, best) >= _ALIKE else None
+
+    def text(self, title: str | None = None, strip_licence: bool = True) -> str:
+        """Text of the title, or of the whole corpus where it has no such title.
+
+        Lines end in a newline alone, whatever the file has. For large corpora give `files`
+        to `Corpus.from_files` instead.
+        """
+        if self.embedded is not None:
+            return self.embedded
+        path = self.path(title) if title else None
+        paths = self.files if path is None else (path,)
+        text = "\n".join(read_text(path, strip_licence) for path in paths)
+        return text.replace("\r\n", "\n")
+
+
+def find(name: str | os.PathLike[str] | None = None, folder: str | None = None) -> Dataset:
+    """A corpus by its name, or a folder or file of your own.
+
+    Parameters
+    ----------
+    name : str or path-like, optional
+        One of `NAMES`, or a path. By default Verne where all eight novels are found without
+        a download, else the Python manual.
+    folder : str, optional
+        The named corpus's folder, or the one that holds it. By default `FASTSEQ_DATA`, then
+        `cache_dir`. Novels of Verne not found there are fetched from Project Gutenberg.
+
+    Raises
+    ------
+    TextError
+        For a corpus that is not there and cannot be fetched.
+    """
+    if name is None:
+        novels = _local_verne(folder)
+        return python_manual() if None in novels.values() else _verne(novels)
+    if name == "python-manual":
+        return python_manual()
+    if name == "verne":
+        return _verne(_local_verne(folder))
+    if isinstance(name, str) and name in FOLDERS:
+        return _local(name, folder)
+    return _own(Path(name))
+
+
+def python_manual() -> Dataset:
+    """The language reference that CPython carries for its `help`: some 465,000 characters."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise TextError("python-manual: this Python comes without pydoc_data.topics") from None
+    text = "\n".join(topics.values())
+    version = platform.python_version()
+    description = f"the manual of Python {version} (pydoc_data.topics), {len(text):,} characters"
+    return Dataset("python-manual", description, embedded=text)
+
+
+def _own(path: Path) -> Dataset:
+    if not path.exists():
+        names = ", ".join(NAMES)
+        raise TextError(f"corpus: expected a file, a folder or one of {names}, got '{path}'")
+    files = tuple(find_sources(path))
+    return Dataset(path.name, f"{len(files)} file(s) of {path}", files)
+
+
+def _roots(folder: str | None) -> list[Path]:
+    """Folders in which a corpus may be, the nearest first."""
+    if folder is None:
+        data = os.environ.get("FASTSEQ_DATA")
+        return [Path(data).expanduser(), cache_dir()] if data else [cache_dir()]
+    if not Path(folder).is_dir():
+        raise TextError(f"folder: expected a folder, got '{folder}'")
+    return [Path(folder)]
+
+
+def _local(name: str, folder: str | None) -> Dataset:
+    aliases = FOLDERS[name]
+    for root in _roots(folder):
+        for path in (root, *(root / alias for alias in aliases)):
+            if path.name in aliases and path.is_dir():
+                return Dataset(name, f"{name} from {path}", tuple(find_sources(path)))
+    raise TextError(
+        f"{name}: not found; set FASTSEQ_DATA to a folder that holds it in '{aliases[0]}'"
+    )
+
+
+def _local_verne(folder: str | None) -> dict[str, Path | None]:
+    """File of every novel, None for those that are not there."""
+    folders = [path for root in _roots(folder) for path in (root / "verne", root)]
+    files = [path for at in folders for path in sorted(at.glob("*.txt*")) if path.is_file()]
+    candidates = Dataset("verne", "", tuple(files))
+    return {title: candidates.path(title) for title in VERNE}
+
+
+def _verne(novels: dict[str, Path | None]) -> Dataset:
+    """Verne from what is there; the rest is fetched."""
+    files = tuple(path or _fetch(title) for title, path in novels.items())
+    folders = ", ".join(sorted({str(path.parent) for path in files}))
+    return Dataset("verne", f"{len(files)} novels by Jules Verne from {folders}", files)
+
+
+def _address(number: int) -> str:
+    """Where Project Gutenberg keeps the plain text of a book."""
+    return f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt"
+
+
+def _fetch(title: str) -> Path:
+    try:
+        import pooch
+    except ImportError:
+        raise TextError(
+            f"verne: '{title}' not found; pip install 'fastseq[data]' to fetch it, or set "
+            "FASTSEQ_DATA to a folder that has it"
+        ) from None
+    address = _address(VERNE[title])
+    try:
+        path = pooch.retrieve(address, None, f"{title}.txt", cache_dir() / "verne")
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TextError(f"verne: cannot fetch {address}: {reason}") from None
+    return Path(path)
+
+
+def _likeness(title: str, path: Path) -> float:
+    """How well a file's name fits a title; the book's number at Project Gutenberg will do."""
+    name = Path(path.name.lower().removesuffix(".gz")).stem
+    if numbered := re.fullmatch(r"(?:pg)?(\d+)(?:-\d+)?", name):
+        return float(int(numbered[1]) == VERNE.get(title))
+    wanted, got = ("".join(filter(str.isalnum, text.casefold())) for text in (title, name))
+    return SequenceMatcher(None, wanted, got, autojunk=False).ratio() + (wanted in got)

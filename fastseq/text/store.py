@@ -1,0 +1,198 @@
+"""Token streams: in memory where they are small, else a memory-mapped file in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .vocabulary import Policy, Vocabulary
+
+Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+
+def cache_dir() -> Path:
+    """Folder for what can be made again: `FASTSEQ_CACHE`, else fastseq in the user's cache."""
+    if chosen := os.environ.get("FASTSEQ_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "fastseq"
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """A stream of token ids, read-only.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (n,), the smallest unsigned type that holds the vocabulary
+    documents : ndarray of int64
+        Where each document begins.
+    release : callable or None
+        Hands the pages of a mapped file that have been read back to the system.
+    """
+
+    tokens: Tokens
+    documents: NDArray[np.int64]
+    release: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def part(self, start: int, stop: int) -> TokenStream:
+        """Tokens `start` to `stop`, not copied, and the documents that begin among them."""
+        inside = (self.documents >= start) & (self.documents < stop)
+        return TokenStream(self.tokens[start:stop], self.documents[inside] - start, self.release)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream and what became of its text.
+
+    Attributes
+    ----------
+    stream : TokenStream
+    unknown, symbols : int
+        How many symbols the text had, and how many of them the vocabulary has not.
+    sha256 : str
+        Checksum of the tokens' bytes.
+    """
+
+    stream: TokenStream
+    unknown: int
+    symbols: int
+    sha256: str
+
+
+class _Encoding:
+    """One pass over documents: yields their tokens, to be iterated once, and keeps count."""
+
+    def __init__(
+        self, documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
+    ) -> None:
+        self._documents, self._vocabulary, self._policy = documents, vocabulary, policy
+        self._dtype = np.min_scalar_type(len(vocabulary) - 1)
+        self._starts: list[int] = []
+        self._count = self._unknown = self._symbols = 0
+        self._checksum = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[Tokens]:
+        for chunks in self._documents:
+            self._starts.append(self._count)
+            for ids, unknown in self._vocabulary.encode_stream(chunks, self._policy):
+                tokens = ids.astype(self._dtype)
+                self._count += len(tokens)
+                self._unknown += unknown
+                self._symbols += len(tokens) + unknown * (self._policy == "skip")
+                self._checksum.update(tokens.data)
+                yield tokens
+
+    def facts(self) -> dict[str, Any]:
+        """What must be known beside the tokens' bytes, ready for JSON."""
+        return {
+            "dtype": self._dtype.str,
+            "count": self._count,
+            "documents": self._starts,
+            "unknown": self._unknown,
+            "symbols": self._symbols,
+            "sha256": self._checksum.hexdigest(),
+        }
+
+
+def _encoded(
+    tokens: Tokens, facts: dict[str, Any], release: Callable[[], None] | None = None
+) -> Encoded:
+    stream = TokenStream(tokens, np.array(facts["documents"], np.int64), release)
+    return Encoded(stream, facts["unknown"], facts["symbols"], facts["sha256"])
+
+
+def encode_in_memory(
+    documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
+) -> Encoded:
+    """Encode documents, each a series of pieces of text, into an array."""
+    encoding = _Encoding(documents, vocabulary, policy)
+    blocks = list(encoding)
+    facts = encoding.facts()
+    tokens = np.concatenate(blocks) if blocks else np.empty(0, facts["dtype"])
+    tokens.flags.writeable = False
+    return _encoded(tokens, facts)
+
+
+def encode_cached(
+    key: str, documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
+) -> Encoded:
+    """Encode documents into a file of the cache, or take the one that an earlier call left.
+
+    Parameters
+    ----------
+    key : str
+        Checksum of all that the tokens depend on. A file that does not match the checksum
+        of its own is made again.
+    """
+    folder = cache_dir() / "tokens"
+    data, about = folder / f"{key}.bin", folder / f"{key}.json"
+    facts = _read_facts(data, about)
+    if facts is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        encoding = _Encoding(documents, vocabulary, policy)
+        with _replacing(data) as file:
+            for tokens in encoding:
+                file.write(tokens.data)
+        facts = encoding.facts()
+        with _replacing(about) as file:
+            file.write(json.dumps(facts).encode())
+    return _map(data, facts)
+
+
+def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
+    """Facts about a file of tokens, None unless both are there and whole."""
+    try:
+        facts = json.loads(about.read_bytes())
+        with open(data, "rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return facts if whole else None
+
+
+def _map(data: Path, facts: dict[str, Any]) -> Encoded:
+    dtype = np.dtype(facts["dtype"])
+    if not facts["count"]:  # an empty file cannot be mapped
+        return _encoded(np.empty(0, dtype), facts)
+    with open(data, "rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
+    release = None if advice is None else partial(pages.madvise, advice)
+    return _encoded(np.frombuffer(pages, dtype), facts, release)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file under a temporary name that takes its own once all of it is on the disk."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

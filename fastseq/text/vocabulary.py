@@ -1,0 +1,390 @@
+"""Vocabularies: text to integers and back, by bytes, characters or words."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .reading import TextError
+from .words import count_words, join_words, split_words, whole_words
+
+Ids: TypeAlias = NDArray[np.int64]
+Policy: TypeAlias = Literal["unk", "error", "skip"]
+
+UNK, EOS = "<unk>", "<eos>"
+_BLOCK = 1 << 20
+_BYTE_NAMES = tuple(bytes([i]).decode("ascii", "backslashreplace") for i in range(256))
+
+
+@dataclass(frozen=True, repr=False)
+class Vocabulary(ABC):
+    """A fixed list of tokens, the id of each being its place in the list.
+
+    Make one with `bytes`, `characters`, `words` or `codes`. Vocabularies are immutable,
+    equal where they encode alike, and hashable.
+
+    Attributes
+    ----------
+    level : {"byte", "char", "word"}
+    tokens : tuple of str
+        How each token is shown. Special tokens are known by their id alone: a text that
+        spells out "<unk>" or "<eos>" holds ordinary characters and words.
+    unk_id : int or None
+        Id that stands for whatever is not in the vocabulary; None where there is none, and
+        id 0 is taken instead.
+    """
+
+    level: ClassVar[str]
+
+    tokens: tuple[str, ...]
+    unk_id: int | None = None
+
+    @staticmethod
+    def bytes() -> ByteVocabulary:
+        """The 256 bytes of UTF-8: any text, no unknown token."""
+        return ByteVocabulary(_BYTE_NAMES)
+
+    @staticmethod
+    def characters(text: str | Iterable[str], min_count: int = 1) -> CharacterVocabulary:
+        """Every character seen at least `min_count` times, by code point, after `<unk>` (id 0).
+
+        Parameters
+        ----------
+        text : str or iterable of str
+            A text or its pieces, counted as they come.
+        """
+        _check_positive("min_count", min_count)
+        counts = _count_characters(text)
+        if not counts.any():
+            raise TextError("text: expected at least one character, got none")
+        seen = [chr(code) for code in np.flatnonzero(counts >= min_count)]
+        return CharacterVocabulary((UNK, *seen), unk_id=0)
+
+    @staticmethod
+    def codes(size: int = 256) -> CharacterVocabulary:
+        """Characters by their code point; any from `size` on becomes 0. No unknown token."""
+        _check_positive("size", size)
+        return CharacterVocabulary(tuple(map(chr, range(size))))
+
+    @staticmethod
+    def words(
+        text: str | Iterable[str],
+        max_size: int | None = 5000,
+        lowercase: bool = False,
+        min_count: int = 1,
+        *,
+        eos: bool = False,
+        unk: bool = True,
+    ) -> WordVocabulary:
+        """The most frequent words; among equals those seen first.
+
+        Parameters
+        ----------
+        text : str or iterable of str
+            A text or its pieces (which may cut words), counted as they come.
+        max_size : int or None
+            Most tokens the vocabulary may have, special ones included; None for no bound.
+        lowercase : bool
+            Lower the text's case, here and whenever text is encoded.
+        min_count : int
+            Leave out words seen less often.
+        eos : bool
+            Encode every end of a line as a special token `<eos>`, the last id.
+        unk : bool
+            Have a special token `<unk>`, with id 0. Without it any other word becomes the
+            most frequent one, index 0.
+        """
+        _check_positive("min_count", min_count)
+        special = unk + eos
+        if max_size is not None and max_size <= special:
+            raise ValueError(f"max_size: expected more than {special}, got {max_size}")
+        counts = count_words(_pieces(text), lowercase)
+        if not counts:
+            raise TextError("text: expected at least one word, got none")
+        room = None if max_size is None else max_size - special
+        frequent = [word for word, n in counts.most_common(room) if n >= min_count]
+        tokens = (*[UNK] * unk, *frequent, *[EOS] * eos)
+        return WordVocabulary(
+            tokens, 0 if unk else None, len(tokens) - 1 if eos else None, lowercase
+        )
+
+    def __post_init__(self) -> None:
+        """Refuse what no vocabulary of ours can be: it may come from a damaged file."""
+        if not (isinstance(self.tokens, tuple) and all(isinstance(t, str) for t in self.tokens)):
+            raise TextError("tokens: expected strings")
+        if not self.tokens:
+            raise TextError("tokens: expected at least one, got none")
+        for name, value in self._special_ids.items():
+            if type(value) is not int or not 0 <= value < len(self):
+                raise TextError(f"{name}: expected 0 to {len(self) - 1}, got {value!r}")
+        if len(self._ids) + len(set(self._special_ids.values())) != len(self):
+            raise TextError("tokens: expected each only once")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary: {len(self)} tokens, level {self.level!r}>"
+
+    @property
+    def _special_ids(self) -> dict[str, int]:
+        return {} if self.unk_id is None else {"unk_id": self.unk_id}
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        """Id of every token that may stand in a text."""
+        special = set(self._special_ids.values())
+        return {token: i for i, token in enumerate(self.tokens) if i not in special}
+
+    @abstractmethod
+    def lookup(self, text: str) -> Ids:
+        """Ids of the text's symbols, -1 for those not in the vocabulary."""
+
+    @abstractmethod
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Decode ids as they come: one piece of text per id (it may be empty).
+
+        Bytes that are no whole character yet are held back; should the stream end there, one
+        more piece follows.
+        """
+
+    @abstractmethod
+    def _symbols(self, text: str) -> Sequence[str | None]:
+        """What `lookup` finds an id for, in the same order."""
+
+    def _whole(self, chunks: Iterable[str]) -> Iterable[str]:
+        """The same text, cut where no symbol lies across two pieces."""
+        return chunks
+
+    def encode(self, text: str, policy: Policy = "unk") -> Ids:
+        """Ids of a text.
+
+        Parameters
+        ----------
+        text : str
+        policy : {"unk", "error", "skip"}
+            What becomes of symbols not in the vocabulary: `unk_id` (0 where there is none),
+            a TextError, or nothing at all.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+        """
+        return self._encode(text, policy)[0]
+
+    def encode_stream(
+        self, chunks: Iterable[str], policy: Policy = "unk"
+    ) -> Iterator[tuple[Ids, int]]:
+        """Encode a text piece by piece; the pieces may cut words.
+
+        Yields
+        ------
+        ids : ndarray of shape (n,), int64
+        unknown : int
+            How many symbols of this piece were not in the vocabulary.
+        """
+        for chunk in self._whole(chunks):
+            yield self._encode(chunk, policy)
+
+    def _encode(self, text: str, policy: Policy) -> tuple[Ids, int]:
+        if policy not in get_args(Policy):
+            raise ValueError(f"policy: expected 'unk', 'error' or 'skip', got {policy!r}")
+        ids = self.lookup(text)
+        unknown = ids < 0
+        count = int(np.count_nonzero(unknown))
+        if not count:
+            return ids, 0
+        if policy == "error":
+            symbol = self._symbols(text)[int(unknown.argmax())]
+            raise TextError(f"text: {symbol!r} is not among the vocabulary's {len(self)} tokens")
+        if policy == "skip":
+            return ids[~unknown], count
+        ids[unknown] = self.unk_id or 0
+        return ids, count
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Text of ids, any shape taken in C order.
+
+        Raises
+        ------
+        ValueError
+            For an id outside of the vocabulary.
+        """
+        array = np.asarray(ids).ravel()
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"ids: expected integers, got {array.dtype}")
+        if array.size and not 0 <= array.min() <= array.max() < len(self):
+            wrong = array[(array < 0) | (array >= len(self))][0]
+            raise ValueError(f"ids: expected 0 to {len(self) - 1}, got {wrong}")
+        return "".join(self.decode_stream(array.tolist()))
+
+    def unknown_rate(self, ids: ArrayLike) -> float:
+        """Share of ids that are `unk_id`: 0 to 1, and 0 where there is no unknown token."""
+        array = np.asarray(ids)
+        if self.unk_id is None or not array.size:
+            return 0.0
+        return float(np.mean(array == self.unk_id))
+
+    def to_json(self) -> str:
+        """Everything needed to make an equal vocabulary, as one line of ASCII."""
+        return json.dumps({"level": self.level} | dataclasses.asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Vocabulary:
+        """Vocabulary written by `to_json`.
+
+        Raises
+        ------
+        TextError
+            For anything else.
+        """
+        try:
+            fields = json.loads(text)
+            kind = _KINDS[fields.pop("level")]
+            return kind(**fields | {"tokens": tuple(fields["tokens"])})
+        except TextError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise TextError(f"vocabulary: not written by to_json: {error!r}") from None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of `to_json`, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True, repr=False)
+class ByteVocabulary(Vocabulary):
+    """The bytes of UTF-8; see `Vocabulary.bytes`."""
+
+    level = "byte"
+
+    def __post_init__(self) -> None:
+        if self.tokens != _BYTE_NAMES or self.unk_id is not None:
+            raise TextError("tokens: expected the 256 bytes and no unknown token")
+
+    def lookup(self, text: str) -> Ids:
+        try:
+            return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+        except UnicodeEncodeError as error:
+            symbol = text[error.start]
+            raise TextError(f"text: {symbol!r} has no UTF-8 form ({error.reason})") from None
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for i in ids:
+            yield decoder.decode(i.to_bytes())
+        if rest := decoder.decode(b"", final=True):
+            yield rest
+
+    def _symbols(self, text: str) -> Sequence[str]:
+        return [_BYTE_NAMES[i] for i in text.encode()]
+
+
+@dataclass(frozen=True, repr=False)
+class CharacterVocabulary(Vocabulary):
+    """Unicode code points; see `Vocabulary.characters` and `Vocabulary.codes`."""
+
+    level = "char"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(len(token) != 1 for token in self._ids):
+            raise TextError("tokens: expected single characters")
+
+    @cached_property
+    def _table(self) -> Ids:
+        """Id by code point; the last entry stands for all that follow."""
+        codes = [ord(token) for token in self._ids]
+        table = np.full(max(codes, default=-1) + 2, -1, np.int64)
+        table[codes] = list(self._ids.values())
+        return table
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        """Text by id: always one character, U+FFFD for the unknown."""
+        return tuple("\ufffd" if i == self.unk_id else t for i, t in enumerate(self.tokens))
+
+    def lookup(self, text: str) -> Ids:
+        return self._table.take(_code_points(text), mode="clip")
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        return map(self._texts.__getitem__, ids)
+
+    def _symbols(self, text: str) -> Sequence[str]:
+        return text
+
+
+@dataclass(frozen=True, repr=False)
+class WordVocabulary(Vocabulary):
+    """Words between white space; see `Vocabulary.words`."""
+
+    level = "word"
+
+    eos_id: int | None = None
+    lowercase: bool = False
+
+    @property
+    def _special_ids(self) -> dict[str, int]:
+        special = super()._special_ids
+        return special if self.eos_id is None else special | {"eos_id": self.eos_id}
+
+    @cached_property
+    def _index(self) -> dict[str | None, int]:
+        index: dict[str | None, int] = {token: i for token, i in self._ids.items()}
+        if self.eos_id is not None:
+            index[None] = self.eos_id
+        return index
+
+    def lookup(self, text: str) -> Ids:
+        symbols = self._symbols(text)
+        return np.fromiter(map(self._index.get, symbols, repeat(-1)), np.int64, len(symbols))
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        return join_words(None if i == self.eos_id else self.tokens[i] for i in ids)
+
+    def _symbols(self, text: str) -> Sequence[str | None]:
+        return split_words(text, self.lowercase, self.eos_id is not None)
+
+    def _whole(self, chunks: Iterable[str]) -> Iterable[str]:
+        return whole_words(chunks)
+
+
+_KINDS: dict[str, type[Vocabulary]] = {
+    kind.level: kind for kind in (ByteVocabulary, CharacterVocabulary, WordVocabulary)
+}
+
+
+def _pieces(text: str | Iterable[str]) -> Iterable[str]:
+    """Bounded pieces, so that counting takes little memory beside the text itself."""
+    if not isinstance(text, str):
+        return text
+    return (text[start : start + _BLOCK] for start in range(0, len(text), _BLOCK))
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _count_characters(text: str | Iterable[str]) -> Ids:
+    """How often each of the 1,114,112 code points occurs."""
+    counts = np.zeros(0x110000, np.int64)
+    for piece in _pieces(text):
+        found = np.bincount(_code_points(piece))
+        counts[: len(found)] += found
+    return counts
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value!r}")
