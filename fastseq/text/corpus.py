@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from .batches import Batches
 from .reading import PathOrPaths, TextError, find_sources, read_documents
@@ -16,7 +16,6 @@ from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory
 from .vocabulary import Policy, Vocabulary
 
 VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
-_Source = TypeVar("_Source")
 
 # Up to so many bytes of text are encoded anew each time and stay in memory.
 IN_MEMORY_BYTES = 1 << 25
@@ -75,7 +74,8 @@ class Corpus:
             What becomes of unknown symbols; see `Vocabulary.encode`.
         """
         splits: dict[str, float | str] = {"valid": valid, "test": test}
-        fractions, held_out = _sort_out(splits)
+        fractions = _fractions(splits)
+        held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         texts = {"train": text} | held_out
         for name, content in texts.items():
             if not content:
@@ -127,7 +127,8 @@ class Corpus:
             Where a source is missing, empty or not UTF-8.
         """
         splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
-        fractions, held_out = _sort_out(splits)
+        fractions = _fractions(splits)
+        held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
         read = partial(read_documents, strip_licence=strip_licence, separator=separator)
         if not isinstance(vocabulary, Vocabulary):
@@ -170,22 +171,15 @@ class Corpus:
         return self.splits[name]
 
 
-def _sort_out(
-    splits: Mapping[str, float | _Source],
-) -> tuple[dict[str, float], dict[str, _Source]]:
-    """Splits by fraction and splits by source."""
-    fractions: dict[str, float] = {}
-    sources: dict[str, _Source] = {}
-    for name, value in splits.items():
-        if not isinstance(value, int | float):
-            sources[name] = value
-        elif not 0 <= value < 1:
-            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {value!r}")
-        elif value:
-            fractions[name] = value
+def _fractions(splits: Mapping[str, object]) -> dict[str, float]:
+    """Splits to be cut off by a share of the text, in order."""
+    fractions = {n: share for n, share in splits.items() if isinstance(share, int | float)}
+    for name, share in fractions.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {share!r}")
     if sum(fractions.values()) >= 1:
         raise ValueError(f"valid, test: expected less than 1 together, got {fractions}")
-    return fractions, sources
+    return {name: share for name, share in fractions.items() if share}
 
 
 def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, TokenStream]:

@@ -156,18 +156,22 @@ def encode_cached(
             for tokens in encoding:
                 file.write(tokens.data)
         facts = encoding.facts()
+        line = json.dumps(facts).encode()
         with _replacing(about) as file:
-            file.write(json.dumps(facts).encode())
+            file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
     return _map(data, facts)
 
 
 def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
     """Facts about a file of tokens, None unless both are there and whole."""
     try:
-        facts = json.loads(about.read_bytes())
+        line, _, checksum = about.read_bytes().partition(b"\n")
+        if hashlib.sha256(line).hexdigest().encode() != checksum:
+            return None
+        facts = json.loads(line)
         with open(data, "rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return None
     return facts if whole else None
 

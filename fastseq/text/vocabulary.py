@@ -341,7 +341,7 @@ class WordVocabulary(Vocabulary):
 
     @cached_property
     def _index(self) -> dict[str | None, int]:
-        index: dict[str | None, int] = {token: i for token, i in self._ids.items()}
+        index: dict[str | None, int] = dict(self._ids.items())
         if self.eos_id is not None:
             index[None] = self.eos_id
         return index

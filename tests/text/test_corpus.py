@@ -1,0 +1,228 @@
+"""Corpora: the same tokens from memory, files and cache; splits that share nothing."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from fastseq.text import Corpus, TextError, Vocabulary, cache_dir, corpus, reading
+
+TEXT = "The sea, the sea — the open sea!\r\nThe blue, the fresh, the ever free.\n" * 40
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTSEQ_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def everything_cached(monkeypatch):
+    monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", -1)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files in a folder whose texts joined by newlines are TEXT."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    lines = TEXT.split("\n")
+    for name, part in zip("abc", (lines[:5], lines[5:60], lines[60:]), strict=True):
+        (folder / f"{name}.txt").write_bytes("\n".join(part).encode())
+    return folder
+
+
+def cached_files():
+    return sorted((cache_dir() / "tokens").iterdir())
+
+
+MAKERS = [
+    Vocabulary.bytes(),
+    Vocabulary.codes(),
+    Vocabulary.characters,
+    lambda text: Vocabulary.words(text, 5, eos=True),
+    lambda text: Vocabulary.words(text, unk=False),
+]
+
+
+@pytest.mark.parametrize("vocabulary", MAKERS)
+@pytest.mark.parametrize("policy", ["unk", "skip"])
+@pytest.mark.parametrize("limit", [-1, 1 << 20])
+def test_files_give_what_the_text_gives(files, monkeypatch, vocabulary, policy, limit):
+    monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", limit)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 61)
+    expected = Corpus.from_text(TEXT, vocabulary, 0.1, 0.05, policy)
+    for _ in range(2):  # made, then found in the cache
+        got = Corpus.from_files(files, vocabulary, 0.1, 0.05, policy)
+        assert got.vocabulary == expected.vocabulary
+        assert list(got.splits) == ["train", "valid", "test"]
+        for name in got.splits:
+            np.testing.assert_array_equal(got.tokens(name), expected.tokens(name))
+            assert got.tokens(name).dtype == np.uint8
+        assert got.unknown_rate == expected.unknown_rate
+        assert got.fingerprint() == expected.fingerprint()
+    whole = np.concatenate([got.tokens(name) for name in got.splits])
+    np.testing.assert_array_equal(whole, got.vocabulary.encode(TEXT, policy))
+    lookup = got.vocabulary.lookup(TEXT)
+    assert got.unknown_rate == pytest.approx(np.mean(lookup < 0))
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(256, np.uint8), (257, np.uint16), (65537, np.uint32)]
+)
+def test_tokens_take_the_smallest_type(size, dtype):
+    tokens = Corpus.from_text("abc", Vocabulary.codes(size)).tokens()
+    assert tokens.dtype == dtype
+    assert not tokens.flags.writeable
+
+
+def test_fractions_are_cut_off_the_end():
+    text = "".join(map(chr, range(100)))
+    split = Corpus.from_text(text, Vocabulary.codes(), valid=0.1, test=0.05)
+    sizes = {name: (stream.tokens[0], len(stream)) for name, stream in split.splits.items()}
+    assert sizes == {"train": (0, 85), "valid": (85, 10), "test": (95, 5)}
+    assert list(Corpus.from_text(text, Vocabulary.codes()).splits) == ["train"]
+
+
+def test_files_held_out_are_left_out_of_training(files):
+    held_out = Corpus.from_files(files, Vocabulary.bytes(), valid=files / "b.txt")
+    expected = (files / "a.txt").read_bytes() + b"\n" + (files / "c.txt").read_bytes()
+    assert held_out.tokens("train").tobytes() == expected
+    assert held_out.tokens("valid").tobytes() == (files / "b.txt").read_bytes()
+    with pytest.raises(TextError, match="all files are held out"):
+        Corpus.from_files(files, Vocabulary.bytes(), valid=files)
+
+
+def test_vocabulary_is_made_of_training_text_alone():
+    made = Corpus.from_text("aab", Vocabulary.characters, valid="abc")
+    assert made.vocabulary.tokens == ("<unk>", "a", "b")
+    assert made.unknown_rate == pytest.approx(1 / 6)
+
+
+def test_documents_begin_where_files_do(files):
+    sizes = [len((files / f"{name}.txt").read_bytes()) + 1 for name in "ab"]
+    whole = Corpus.from_files(files, Vocabulary.bytes(), valid=0.5)
+    starts = [0, sizes[0], sum(sizes)]
+    border = len(whole.tokens("train"))
+    expected = [start for start in starts if start < border]
+    assert whole.splits["train"].documents.tolist() == expected
+    expected = [start - border for start in starts if start >= border]
+    assert whole.splits["valid"].documents.tolist() == expected
+
+
+@pytest.mark.usefixtures("everything_cached")
+def test_cache_is_made_once_and_again_only_for_other_input(files):
+    def build(**options):
+        Corpus.from_files(files, **{"vocabulary": Vocabulary.bytes()} | options)
+        return len(cached_files())
+
+    assert build() == 2
+    before = [path.stat().st_mtime_ns for path in cached_files()]
+    assert build() == 2
+    assert [path.stat().st_mtime_ns for path in cached_files()] == before
+    assert build(separator="") == 4
+    assert build(vocabulary=Vocabulary.codes()) == 6
+    assert build(strip_licence=False) == 8
+    (files / "a.txt").write_bytes(b"changed")
+    assert build() == 10
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.usefixtures("everything_cached")
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("harm", [flip_a_bit, truncate, lambda path: path.unlink()])
+def test_damaged_cache_is_made_again(files, which, harm):
+    Corpus.from_files(files, Vocabulary.bytes())
+    whole = [path.read_bytes() for path in cached_files()]
+    harm(cached_files()[which])
+    again = Corpus.from_files(files, Vocabulary.bytes())
+    assert again.tokens().tobytes() == TEXT.encode()
+    assert [path.read_bytes() for path in cached_files()] == whole
+
+
+@pytest.mark.usefixtures("everything_cached")
+def test_failure_while_encoding_leaves_nothing_behind(files):
+    (files / "c.txt").write_bytes(b"fine so far \xff")
+    with pytest.raises(TextError, match=r"c\.txt: invalid UTF-8 at byte 12"):
+        Corpus.from_files(files, Vocabulary.bytes())
+    assert cached_files() == []
+
+
+@pytest.mark.usefixtures("everything_cached")
+def test_mapped_tokens_stay_right_after_release(files):
+    mapped = Corpus.from_files(files, Vocabulary.bytes())
+    stream = mapped.splits["train"]
+    first = stream.tokens.tobytes()
+    if stream.release is not None:
+        stream.release()
+    assert stream.tokens.tobytes() == first == TEXT.encode()
+    assert not stream.tokens.flags.writeable
+
+
+def test_batches_are_windows_over_a_split():
+    split = Corpus.from_text(TEXT, Vocabulary.characters, valid=0.2)
+    inputs, targets = split.batches("valid", 3, 7).window(0)
+    assert inputs.shape == (7, 3)
+    np.testing.assert_array_equal(inputs[1:], targets[:-1])
+    np.testing.assert_array_equal(inputs[:, 0], split.tokens("valid")[:7])
+    with pytest.raises(ValueError, match="split: expected one of train, valid, got 'test'"):
+        split.batches("test", 3, 7)
+
+
+def test_compressed_files_read_as_plain_ones(files):
+    plain = Corpus.from_files(files, Vocabulary.bytes())
+    for path in files.iterdir():
+        with gzip.open(f"{path}.gz", "wb") as file:
+            file.write(path.read_bytes())
+        path.unlink()
+    assert Corpus.from_files(files, Vocabulary.bytes()).fingerprint() == plain.fingerprint()
+
+
+def test_fingerprint_tells_splits_and_vocabularies_apart():
+    prints = {
+        Corpus.from_text(TEXT, vocabulary, valid).fingerprint()
+        for vocabulary in (Vocabulary.bytes(), Vocabulary.characters)
+        for valid in (0.0, 0.1, 0.2, TEXT)
+    }
+    assert len(prints) == 8
+
+
+@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.characters])
+def test_empty_sources_are_named(tmp_path, vocabulary):
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(TextError, match=r"empty\.txt: empty file"):
+        Corpus.from_files(tmp_path, vocabulary)
+    with pytest.raises(TextError, match="train: empty text"):
+        Corpus.from_text("", vocabulary)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1, float("nan"), True])
+def test_fractions_out_of_range_are_refused(fraction):
+    with pytest.raises(ValueError, match="valid: expected a fraction"):
+        Corpus.from_text("abc", Vocabulary.bytes(), valid=fraction)
+
+
+def test_fractions_leave_something_for_training():
+    with pytest.raises(ValueError, match="less than 1 together"):
+        Corpus.from_text("abc", Vocabulary.bytes(), valid=0.5, test=0.5)
+
+
+def test_policy_error_refuses_unknown_symbols(files):
+    with pytest.raises(TextError, match="'—' is not among"):
+        Corpus.from_files(files, Vocabulary.characters(TEXT.replace("—", "")), policy="error")
+
+
+@pytest.mark.usefixtures("everything_cached")
+def test_facts_beside_the_cached_tokens_are_plain_json(files):
+    Corpus.from_files(files, Vocabulary.bytes())
+    facts = json.loads(cached_files()[1].read_text().partition("\n")[0])
+    assert facts["count"] == len(TEXT.encode())
