@@ -170,8 +170,13 @@ def test_a_failing_disk_keeps_the_old_file(path, monkeypatch):
 
 def test_interrupt_while_writing_keeps_the_old_file(path):
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), atomic_file(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+
+    def write_half():
+        with atomic_file(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
