@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _kernels
 from ._version import __version__
@@ -35,8 +34,8 @@ def _available() -> Iterator[Any]:
 
 
 @cache
-def _specialised(module: Any, dtype_name: str) -> SimpleNamespace:
-    return _kernels.specialise(module, dtype_name)
+def _specialised(module: Any, dtype: np.dtype | type | str) -> SimpleNamespace:
+    return _kernels.specialise(module, np.dtype(dtype).name)
 
 
 def _initial_threads() -> int:
@@ -54,9 +53,9 @@ _threads = _initial_threads()
 _active.set_num_threads(_threads)
 
 
-def kernels(dtype: npt.DTypeLike) -> SimpleNamespace:
+def kernels(dtype: np.dtype | type | str) -> SimpleNamespace:
     """The active build's kernels for arrays of `dtype` (float32 or float64)."""
-    return _specialised(_active, np.dtype(dtype).name)
+    return _specialised(_active, dtype)  # NumPy takes a microsecond for the name of a dtype
 
 
 def get_backend() -> str:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import kernels
-from .module import Parameter, aligned_zeros
+from .buffers import Buffers
+from .module import Parameter
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # G, blocks of rows in a weight
 
@@ -65,7 +66,7 @@ class Direction:
     # -- buffers ---------------------------------------------------------------------------
 
     def _forget_buffers(self) -> None:
-        self._storage: dict[str, np.ndarray] = {}
+        self._buffers = Buffers(self.dtype)
         self._size: tuple[int, int] | None = None
         self._lengths: np.ndarray | None = None
         self._row = np.zeros(self.width, self.dtype)
@@ -76,30 +77,23 @@ class Direction:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)  # type: ignore[misc]  # nothing but parameters is worth copying
 
-    def _buffer(self, name: str, *shape: int) -> np.ndarray:
-        """A view of this shape; the storage behind it grows and never shrinks."""
-        size = int(np.prod(shape))
-        if name not in self._storage or self._storage[name].size < size:
-            self._storage[name] = aligned_zeros(size, self.dtype)
-        return self._storage[name][:size].reshape(shape)
-
     def _resize(self, T: int, B: int) -> None:
         H, P = self.hidden_size, self.state_size
         first, last = slice(None, -1), slice(1, None)  # slots 0…T−1 and 1…T
         before, after = (last, first) if self.reverse else (first, last)
         start, end = (-1, 0) if self.reverse else (0, -1)
-        self._gates = self._buffer("gates", T, B, self.width)
+        self._gates = self._buffers("gates", T, B, self.width)
         self._rows = self._gates.reshape(T * B, self.width)
-        self._h = self._buffer("h", T + 1, B, P)
+        self._h = self._buffers("h", T + 1, B, P)
         self._h_start, self.h_end = self._h[start], self._h[end]
         self._outputs = self._h[after]
         self._h_before = self._h[before].reshape(T * B, P)
         self._c = self._c_start = self.c_end = None
         if self.cell == "lstm":
-            self._c = self._buffer("c", T + 1, B, H)
+            self._c = self._buffers("c", T + 1, B, H)
             self._c_start, self.c_end = self._c[start], self._c[end]
-        self._m = None if self.w_hr is None else self._buffer("m", T, B, H)
-        self._hn = self._buffer("hn", T, B, H) if self.cell == "gru" else None
+        self._m = None if self.w_hr is None else self._buffers("m", T, B, H)
+        self._hn = self._buffers("hn", T, B, H) if self.cell == "gru" else None
         self._size = (T, B)
 
     # -- forward ---------------------------------------------------------------------------

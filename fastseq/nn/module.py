@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-CACHE_LINE = 64  # bytes
+from .buffers import aligned_zeros
+
 NO_ROWS = np.empty(0, np.int64)
 
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -27,14 +28,6 @@ def no_grad() -> Iterator[None]:
 def is_grad_enabled() -> bool:
     """Whether forward calls of modules in training mode keep what `backward` needs."""
     return _grad_enabled.get()
-
-
-def aligned_zeros(size: int, dtype: npt.DTypeLike) -> np.ndarray:
-    """A zeroed vector that starts on a cache line."""
-    nbytes = size * np.dtype(dtype).itemsize
-    raw = np.zeros(nbytes + CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + nbytes].view(dtype)
 
 
 class Parameter:

@@ -1,0 +1,96 @@
+"""Checks of arguments: what they have in common is the wording and the exception types."""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def float_type(dtype: npt.DTypeLike) -> np.dtype:
+    """`dtype` as float32 or float64; TypeError for any other."""
+    result = np.dtype(dtype)
+    if result.name not in ("float32", "float64"):
+        raise TypeError(f"dtype: expected float32 or float64, got {result}")
+    return result.newbyteorder("=")
+
+
+def zeros(dtype: np.dtype, *shape: int) -> np.ndarray:
+    """Zeros, or MemoryError where the size does not even fit an address."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes > sys.maxsize or max(shape) > sys.maxsize:
+        raise MemoryError(f"an array of shape {shape} would take {nbytes} bytes")
+    return np.zeros(shape, dtype)
+
+
+def check_int(name: str, value: Any, minimum: int = 1) -> None:
+    """TypeError unless an int, ValueError below `minimum`."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
+    if value < minimum:
+        limit = "zero" if minimum == 1 else str(minimum - 1)
+        raise ValueError(f"{name} must be greater than {limit}, got {value}")
+
+
+def check_array(name: str, array: Any) -> None:
+    """TypeError unless a NumPy array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+
+
+def check_floats(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """An array of this dtype (in any byte order) and shape.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        Not an array; another dtype; another shape.
+    """
+    check_array(name, array)
+    if array.shape != shape:
+        raise RuntimeError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not same_type(array, dtype):
+        raise ValueError(f"{name}: expected dtype {dtype}, got {array.dtype}")
+
+
+def same_type(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether the array holds this type of number, in whatever byte order."""
+    return array.dtype == dtype or array.dtype.newbyteorder("=") == dtype
+
+
+def usable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array itself where kernels can read it (C-contiguous, native, aligned), or a copy."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and array.dtype == dtype:
+        return array
+    return np.array(array, dtype, order="C")
+
+
+def check_ids(name: str, ids: Any) -> np.ndarray:
+    """An integer array as C-contiguous int64; TypeError for any other kind of number."""
+    check_array(name, ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got dtype {ids.dtype}")
+    return usable(ids, np.dtype(np.int64))
+
+
+def check_lengths(lengths: npt.ArrayLike, T: int, B: int) -> np.ndarray:
+    """Lengths of B sequences as int64.
+
+    Raises
+    ------
+    TypeError
+        Not integers.
+    ValueError
+        Not B of them, or one that is not in 1…T; names its index.
+    """
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}")
+    if array.shape != (B,):
+        raise ValueError(f"lengths: expected shape ({B},), got {array.shape}")
+    for index, length in enumerate(array.tolist()):
+        if not 1 <= length <= T:
+            raise ValueError(f"lengths: expected 1 to {T}, got {length} at index {index}")
+    return np.array(array, np.int64)
