@@ -6,8 +6,6 @@ References
        overfitting", JMLR 15, 2014.
 """
 
-from numbers import Real
-
 import numpy as np
 
 from .checks import check_floats
@@ -39,7 +37,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
-        if not isinstance(p, Real):
+        if not isinstance(p, (int, float)):
             raise TypeError(f"p: expected a number, got {type(p).__name__}")
         if not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")

@@ -64,7 +64,8 @@ class Stack:
         h_n, c_n : ndarray of shape (K, B, P), (K, B, H); c_n is None unless an LSTM
             All freshly allocated.
         """
-        self.shape = T, B, _ = x.shape  # type: ignore[assignment]
+        T, B, size = x.shape
+        self.shape = T, B, size
         count = len(self.layers) * self.directions
         h_n = np.empty((count, B, self.state_size), self.dtype)
         c_n = np.empty((count, B, self.hidden_size), self.dtype) if self.has_cells else None

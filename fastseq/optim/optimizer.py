@@ -1,0 +1,225 @@
+"""What all optimizers share: parameter groups, state, clipping inside the update."""
+
+import math
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..backend import kernels
+from ..nn import Parameter
+from .segments import Segment, segments
+
+
+class Optimizer:
+    """Base class; a subclass names its arrays and calls one kernel for each segment.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dicts with a ``params`` entry
+        A dict is a group; its other entries take precedence over `defaults`.
+    defaults : dict
+        Options of groups that do not set them.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Options may be changed between steps (a schedule changes ``lr``).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something else than parameters; none; one twice; two dtypes in one group.
+    """
+
+    def __init__(
+        self, params: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]
+    ) -> None:
+        if isinstance(params, (Parameter, np.ndarray, Mapping)):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of parameters or "
+                f"dicts, got {type(params).__name__}"
+            )
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self._state: list[dict[str, np.ndarray]] = []  # for each group flat arrays by name
+        self._segments: list[list[Segment]] = []
+        entries: list[Any] = list(params)
+        if not entries:
+            raise ValueError("optimizer got an empty parameter list")
+        groups = entries if isinstance(entries[0], dict) else [{"params": entries}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Optimize further parameters, with options of their own."""
+        params = group["params"]
+        chosen = [params] if isinstance(params, Parameter) else list(params)
+        known = [p for g in self.param_groups for p in g["params"]]
+        self._check_parameters(chosen, known)
+        complete = self.defaults | group | {"params": chosen, "step": 0}
+        self._check_options(complete)
+        size = sum(parameter.size for parameter in chosen)
+        arrays = {
+            name: np.full(size, value, chosen[0].dtype)
+            for name, value in self._initial_state(complete).items()
+        }
+        self.param_groups.append(complete)
+        self._state.append(arrays)
+        self._segments = []
+
+    @staticmethod
+    def _check_parameters(chosen: list[Any], known: list[Parameter]) -> None:
+        for parameter in chosen:
+            if not isinstance(parameter, Parameter):
+                kind = type(parameter).__name__
+                raise TypeError(f"optimizer can only optimize parameters, got {kind}")
+        ids = [id(parameter) for parameter in (*known, *chosen)]
+        if len(set(ids)) < len(ids):
+            raise ValueError("some parameters appear in more than one parameter group or twice")
+        if not chosen:
+            raise ValueError("optimizer got an empty parameter list")
+        if len({parameter.dtype for parameter in chosen}) > 1:
+            raise ValueError("parameters of one group must share one dtype")
+
+    # -- what a subclass says ----------------------------------------------------------------
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for an option out of range."""
+        raise NotImplementedError
+
+    def _initial_state(self, group: dict[str, Any]) -> dict[str, float]:
+        """Names and first values of the arrays that are kept beside the parameters."""
+        raise NotImplementedError
+
+    def _leaves_other_rows(self, group: dict[str, Any]) -> bool:
+        """Whether a row without gradient would not change, so that it may be skipped."""
+        return False
+
+    def _update(
+        self,
+        k: SimpleNamespace,
+        segment: Segment,
+        rows: np.ndarray | None,
+        group: dict[str, Any],
+        scale: float,
+        limit: float,
+    ) -> None:
+        raise NotImplementedError
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def step(self, scale: float = 1.0, limit: float = math.inf) -> None:
+        """Update all parameters once.
+
+        Parameters
+        ----------
+        scale : float
+            Factor on every gradient: clipping by norm, or a mean over tokens, for free.
+        limit : float
+            Scaled gradients are clipped to ±limit.
+        """
+        for group, group_segments in zip(self.param_groups, self._current(), strict=True):
+            group["step"] += 1
+            k = kernels(group_segments[0].data.dtype)
+            sparse = self._leaves_other_rows(group)
+            for segment in group_segments:
+                rows = segment.rows if sparse else None
+                if rows is None or rows.size:
+                    self._update(k, segment, rows, group, scale, limit)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for group_segments in self._current():
+            for segment in group_segments:
+                segment.zero_grad()
+
+    def grad_norm(self) -> float:
+        """The Euclidean norm of all gradients together."""
+        total = 0.0
+        for group_segments in self._current():
+            k = kernels(group_segments[0].data.dtype)
+            for segment in group_segments:
+                if segment.rows is None or segment.rows.size:
+                    total += k.sum_squares(segment.grad, segment.rows)
+        return math.sqrt(total)
+
+    def _current(self) -> list[list[Segment]]:
+        """Segments of each group, cut again if parameters have moved."""
+        if not self._segments or not all(s.is_current() for g in self._segments for s in g):
+            self._segments = [
+                [self._with_state(segment, state) for segment in segments(group["params"])]
+                for group, state in zip(self.param_groups, self._state, strict=True)
+            ]
+        return self._segments
+
+    @staticmethod
+    def _with_state(segment: Segment, state: dict[str, np.ndarray]) -> Segment:
+        part = slice(segment.start, segment.stop)
+        segment.state = {name: a[part].reshape(segment.data.shape) for name, a in state.items()}
+        return segment
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_segments": []}
+
+    # -- loading and storing -----------------------------------------------------------------
+
+    def _named_state(self) -> dict[str, np.ndarray]:
+        """Views of the state of each parameter, as ``"<number>.<name>"``."""
+        named, number = {}, 0
+        for group, state in zip(self.param_groups, self._state, strict=True):
+            start = 0
+            for parameter in group["params"]:
+                part = slice(start, start + parameter.size)
+                for name, array in state.items():
+                    named[f"{number}.{name}"] = array[part].reshape(parameter.shape)
+                start, number = part.stop, number + 1
+        return named
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on besides parameters and gradients.
+
+        Returns
+        -------
+        dict
+            ``"state"`` maps names to copies of arrays, ``"param_groups"`` is a list of dicts of
+            numbers, in which ``"params"`` numbers the parameters: the one fits a safetensors
+            file, the other JSON.
+        """
+        groups, number = [], 0
+        for group in self.param_groups:
+            count = len(group["params"])
+            groups.append(group | {"params": list(range(number, number + count))})
+            number += count
+        state = {name: view.copy() for name, view in self._named_state().items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue as the optimizer would have from which `state_dict` was taken.
+
+        Raises
+        ------
+        ValueError
+            Other groups, parameters or arrays; nothing is changed.
+        """
+        own, loaded = self.param_groups, state_dict["param_groups"]
+        if [len(g["params"]) for g in own] != [len(g["params"]) for g in loaded]:
+            raise ValueError("loaded state dict has other parameter groups than the optimizer")
+        named, arrays = self._named_state(), state_dict["state"]
+        if named.keys() != arrays.keys():
+            wrong = sorted(named.keys() ^ arrays.keys())
+            raise ValueError(f"loaded state dict has other arrays than the optimizer: {wrong}")
+        for name, view in named.items():
+            if view.shape != np.shape(arrays[name]):
+                got = np.shape(arrays[name])
+                raise ValueError(f"state {name}: expected shape {view.shape}, got {got}")
+        for name, view in named.items():
+            view[...] = arrays[name]
+        for group, other in zip(own, loaded, strict=True):
+            options = {key: _as_given(value) for key, value in other.items() if key != "params"}
+            group.update(options)
+
+
+def _as_given(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON makes lists of tuples
