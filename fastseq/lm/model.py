@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from ..text import Vocabulary
-from .config import Cell, DType, ModelConfig
-from .network import Network
+from . import beam, evaluation, sampling
+from .beam import Beam
+from .config import Cell, DType, ModelConfig, check_int
+from .evaluation import Evaluation
+from .network import Network, State
+from .sampling import Decoder, Samples, Sampling, SamplingOptions
 
 
 class LanguageModel(Network):
@@ -55,3 +65,137 @@ class LanguageModel(Network):
         )  # fmt: skip
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
+
+    # -- sampling --------------------------------------------------------------------------
+
+    def sample(
+        self,
+        prime: str = "",
+        length: int = 400,
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> str:
+        """A text that begins with `prime` and goes on for `length` tokens.
+
+        Parameters
+        ----------
+        prime : str
+            Stands at the beginning of a line; may be empty.
+        length : int
+        stop : str or sequence of str
+            End before the first of these.
+        seed : int, optional
+            The same seed gives the same text.
+        **options
+            The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
+            allow_unk.
+        """
+        return "".join(self.generate(prime, length, stop=stop, seed=seed, **options))
+
+    def generate(
+        self,
+        prime: str = "",
+        length: int | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Iterator[str]:
+        """`sample` piece by piece, as the text is made; endless with length None."""
+        return sampling.generate(self, prime, length, stop, seed, Sampling(**options))
+
+    def samples(
+        self,
+        count: int,
+        prime: str = "",
+        length: int = 400,
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> list[str]:
+        """`count` texts in one batch; see `sample`."""
+        settings = Sampling(**options)
+        return sampling.sample_many(self, count, prime, length, stop, seed, settings)
+
+    def sample_tokens(
+        self,
+        prime: ArrayLike,
+        length: int,
+        *,
+        count: int = 1,
+        state: State | None = None,
+        seed: int | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Samples:
+        """Tokens and their log-probabilities.
+
+        Parameters
+        ----------
+        prime : array_like of shape (n,), integer
+            At least one token.
+        length, count : int
+            Tokens to draw for each of `count` rows.
+        state : State, optional
+            What one row remembers from before the prime; it stays as it is.
+        """
+        ids = evaluation.as_tokens(self, prime)
+        if not len(ids):
+            raise ValueError("prime: expected at least one token, got none")
+        check_int("length", length, 0)
+        check_int("count", count, 1)
+        settings, unk_id = Sampling(**options), self.vocabulary.unk_id
+        return Decoder(self, ids, count, settings, unk_id, seed, state).draw(length)
+
+    def beam_search(
+        self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
+    ) -> list[Beam]:
+        """The likeliest texts of `length` further tokens that `beams` partial texts lead to.
+
+        Returns
+        -------
+        list of Beam
+            Pairs (text, log_prob), the likeliest first.
+        """
+        return beam.beam_search(self, prime, length, beams, allow_unk)
+
+    # -- evaluation ------------------------------------------------------------------------
+
+    def score(self, text: str | ArrayLike) -> NDArray[np.float64]:
+        """Log-probability of each token of a text (or of ids), given all before it.
+
+        The text stands at the beginning of a line, as the prime of `sample` does.
+        """
+        return evaluation.score(self, text)
+
+    def evaluate(
+        self,
+        text: str | ArrayLike,
+        carry_state: bool = True,
+        *,
+        batch_size: int = 1,
+        seq_length: int = evaluation.WINDOW,
+    ) -> Evaluation:
+        """How well the model predicts a text.
+
+        Parameters
+        ----------
+        text : str, or array_like of shape (n,) and integers
+        carry_state : bool
+            Keep the state from window to window; otherwise each starts from zero.
+        batch_size : int
+            Read the text in so many parallel lanes, each of which starts from zero: faster,
+            and slightly worse than the model is.
+        seq_length : int
+            Tokens in a window. Where the state is carried it makes no difference.
+
+        Raises
+        ------
+        ValueError
+            A text of fewer than 2 tokens.
+        """
+        check_int("batch_size", batch_size, 1)
+        check_int("seq_length", seq_length, 1)
+        return evaluation.evaluate(self, text, carry_state, batch_size, seq_length)

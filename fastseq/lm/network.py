@@ -219,6 +219,16 @@ class Network(Module):
         T, B = self._check(inputs, inputs, state)
         return self._forward(inputs.reshape(-1), T, B, state, False)[1]
 
+    def token_table(self) -> Floats:
+        """What each token sends to the first layer's gates, biases included: (V, G·H)."""
+        return self._inputs.table(self.gate_bias(0))
+
+    def gate_bias(self, layer: int) -> Floats:
+        """Bias of one layer's gates; of the GRU's n only b_ih."""
+        bias = self._layers[layer].bias()
+        assert bias is not None
+        return bias.copy()
+
     def zero_state(self, batch_size: int = 1) -> State:
         """The state before the first token."""
         h, c = self._empty_state(batch_size)

@@ -1,0 +1,269 @@
+"""Drawing text from a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import kernels
+from ..nn.cells import GATES
+from ..text import Vocabulary
+from .config import check_int, check_real
+from .network import Network, State
+
+if TYPE_CHECKING:
+    from .model import LanguageModel
+
+Ids = NDArray[np.int64]
+
+KERNEL_CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
+CHUNK = 64  # tokens drawn at a time when streaming: milliseconds
+_PRIME_WINDOW = 256
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Keyword arguments of the sampling methods: the fields of `Sampling`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    allow_unk: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes
+    ----------
+    temperature : float
+        Divides the logits; 0 takes the most likely token.
+    top_k : int
+        Keep the k likeliest tokens; 0 keeps all.
+    top_p : float
+        Keep the smallest set of tokens whose probability reaches p; 1 keeps all.
+    min_p : float
+        Keep tokens at least this many times as likely as the likeliest; 0 keeps all.
+    repetition_penalty : float
+        Above 1 it makes tokens that have occurred less likely; see the `decode` kernel.
+    allow_unk : bool
+        Whether the unknown token may be drawn.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    allow_unk: bool = False
+
+    def __post_init__(self) -> None:
+        check_real("temperature", self.temperature, 0.0)
+        check_int("top_k", self.top_k, 0)
+        check_real("top_p", self.top_p, 0.0, 1.0)
+        check_real("min_p", self.min_p, 0.0, 1.0)
+        check_real("repetition_penalty", self.repetition_penalty, 0.0)
+        if self.repetition_penalty == 0.0:
+            raise ValueError("repetition_penalty: expected more than 0, got 0.0")
+
+
+class Samples(NamedTuple):
+    """Drawn tokens.
+
+    Attributes
+    ----------
+    ids : ndarray of shape (count, length), int64
+    log_probs : ndarray of shape (count, length)
+        Of each token under the model itself: temperature and filters left out.
+    """
+
+    ids: Ids
+    log_probs: NDArray[np.float64]
+
+
+class Decoder:
+    """Draws tokens for the rows of a batch, each from its own past.
+
+    Parameters
+    ----------
+    network : Network
+    prime : ndarray of shape (n,), int64
+        Tokens that every row has read; at least one.
+    count : int
+        Rows of the batch.
+    settings : Sampling
+    unk_id : int or None
+        The token that `allow_unk` is about.
+    seed : int or None
+    state : State, optional
+        Before the prime, of one row.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        prime: Ids,
+        count: int,
+        settings: Sampling,
+        unk_id: int | None,
+        seed: int | None,
+        state: State | None = None,
+    ) -> None:
+        self.settings = settings
+        self._random = np.random.default_rng(seed)
+        self._decode = kernels(network.dtype).decode
+        self._weights = decoder_weights(network)
+        state = read_prime(network, prime[:-1], state)
+        self._h, self._c = state.rows(np.zeros(count, np.int64))
+        self._last = np.full(count, prime[-1])
+        size = network.vocabulary_size
+        self._head = network.head_weight.data, network.head["bias"].data
+        self._allowed = None
+        if unk_id is not None and not settings.allow_unk and size > 1:
+            self._allowed = np.ones(size, np.uint8)
+            self._allowed[unk_id] = 0
+        self._seen = None
+        if settings.repetition_penalty != 1.0:
+            self._seen = np.zeros((count, size), np.uint8)
+            self._seen[:, prime] = 1
+
+    def draw(self, length: int) -> Samples:
+        """The next `length` tokens of every row."""
+        count, s = len(self._last), self.settings
+        tokens = np.empty((length + 1, count), np.int64)
+        tokens[0] = self._last
+        log_probs = np.empty((length, count))
+        uniforms = self._random.random((length, count))
+        self._decode(
+            *self._weights, self._h, self._c, *self._head, self._allowed, self._seen, uniforms,
+            s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty, tokens, log_probs,
+        )  # fmt: skip
+        self._last = tokens[-1]
+        return Samples(tokens[1:].T, log_probs.T)
+
+
+def decoder_weights(network: Network) -> tuple[Any, ...]:
+    """Cell, table, w_ih, bias, w_hh and b_hn as the `decode` kernel takes them."""
+    config, rnn = network.config, network.rnn
+    layers = range(config.num_layers)
+    H = config.hidden_size
+    width = GATES[config.kernel_cell] * H
+    w_ih = np.empty((len(layers) - 1, width, H), network.dtype)
+    bias = np.empty((len(layers) - 1, width), network.dtype)
+    for n in layers[1:]:
+        w_ih[n - 1] = rnn[f"weight_ih_l{n}"].data
+        bias[n - 1] = network.gate_bias(n)
+    w_hh = np.stack([rnn[f"weight_hh_l{n}"].data for n in layers])
+    b_hn = None
+    if config.cell == "gru":
+        b_hn = np.stack([rnn[f"bias_hh_l{n}"].data[2 * H :] for n in layers])
+    return KERNEL_CELLS[config.kernel_cell], network.token_table(), w_ih, bias, w_hh, b_hn
+
+
+def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:
+    """The state after reading ids, in windows so that memory stays bounded."""
+    for start in range(0, len(ids), _PRIME_WINDOW):
+        state = network.advance(ids[start : start + _PRIME_WINDOW, None], state)
+    return network.zero_state() if state is None else state
+
+
+def start_token(vocabulary: Vocabulary) -> int:
+    """What stands before a text: the end of a line, else the first token that is not unk."""
+    ends = vocabulary.lookup("\n")
+    known = ends[ends >= 0]
+    if len(known):
+        return int(known[0])
+    return 1 if vocabulary.unk_id == 0 and len(vocabulary) > 1 else 0
+
+
+def prime_tokens(vocabulary: Vocabulary, prime: str) -> tuple[Ids, Ids]:
+    """Ids of a prime text, and those that the model reads: behind the start token."""
+    ids = vocabulary.encode(prime)
+    return ids, np.concatenate([[start_token(vocabulary)], ids])
+
+
+def continuation(vocabulary: Vocabulary, prime: Ids, drawn: Iterable[int]) -> Iterator[str]:
+    """Pieces of the text of `drawn` as they read on from the prime."""
+    # One piece for each id, so those of the prime come first and can be left out.
+    return islice(vocabulary.decode_stream(chain(prime.tolist(), drawn)), len(prime), None)
+
+
+def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+    """The pieces up to where a stop string begins.
+
+    A tail that may be the beginning of a stop string is held back until that is decided.
+    """
+    longest = max(map(len, stop), default=1)
+    text = ""
+    for piece in pieces:
+        text += piece
+        found = [at for at in (text.find(word) for word in stop) if at >= 0]
+        if found:
+            yield text[: min(found)]
+            return
+        keep = min(len(text), longest - 1)
+        yield text[: len(text) - keep]
+        text = text[len(text) - keep :]
+    yield text
+
+
+def check_stop(stop: str | Sequence[str]) -> Sequence[str]:
+    words = [stop] if isinstance(stop, str) else list(stop)
+    if not all(isinstance(word, str) and word for word in words):
+        raise ValueError(f"stop: expected strings that are not empty, got {stop!r}")
+    return words
+
+
+def generate(
+    lm: LanguageModel,
+    prime: str,
+    length: int | None,
+    stop: str | Sequence[str],
+    seed: int | None,
+    settings: Sampling,
+) -> Iterator[str]:
+    """See `LanguageModel.generate`."""
+    words = check_stop(stop)
+    if length is not None:
+        check_int("length", length, 0)
+    shown, read = prime_tokens(lm.vocabulary, prime)
+    decoder = Decoder(lm, read, 1, settings, lm.vocabulary.unk_id, seed)
+
+    def drawn() -> Iterator[int]:
+        left = length
+        while left is None or left > 0:
+            count = CHUNK if left is None else min(CHUNK, left)
+            yield from decoder.draw(count).ids[0].tolist()
+            left = None if left is None else left - count
+
+    def pieces() -> Iterator[str]:
+        yield prime
+        yield from until_stop(continuation(lm.vocabulary, shown, drawn()), words)
+
+    return (piece for piece in pieces() if piece)
+
+
+def sample_many(
+    lm: LanguageModel,
+    count: int,
+    prime: str,
+    length: int,
+    stop: str | Sequence[str],
+    seed: int | None,
+    settings: Sampling,
+) -> list[str]:
+    """See `LanguageModel.samples`."""
+    words = check_stop(stop)
+    check_int("count", count, 1)
+    check_int("length", length, 0)
+    shown, read = prime_tokens(lm.vocabulary, prime)
+    drawn = Decoder(lm, read, count, settings, lm.vocabulary.unk_id, seed).draw(length)
+    texts = (continuation(lm.vocabulary, shown, row) for row in drawn.ids.tolist())
+    return [prime + "".join(until_stop(text, words)) for text in texts]

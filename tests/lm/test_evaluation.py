@@ -1,0 +1,74 @@
+"""Scores of texts."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastseq.lm import LanguageModel
+from fastseq.text import Vocabulary
+
+CHARACTERS = Vocabulary.characters("abcd \n")
+TEXT = "abca dcb\nab aa?"
+
+
+@pytest.fixture
+def lm():
+    return LanguageModel(CHARACTERS, hidden_size=4, seed=1)
+
+
+def test_score_is_what_step_says(lm):
+    ids = CHARACTERS.encode(TEXT)
+    log_probs, state = lm.step(CHARACTERS.encode("\n"))
+    for token, found in zip(ids, lm.score(TEXT), strict=True):
+        assert found == pytest.approx(log_probs[0, token], abs=1e-5)
+        log_probs, state = lm.step(np.array([token]), state)
+
+
+def test_long_texts_are_scored_in_windows(lm, monkeypatch):
+    whole = lm.score(TEXT)
+    monkeypatch.setattr("fastseq.lm.evaluation.WINDOW", 4)
+    np.testing.assert_allclose(lm.score(TEXT), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("seq_length", [1, 4, 100])
+def test_evaluate_is_the_mean_of_the_losses(lm, seq_length):
+    ids = CHARACTERS.encode(TEXT)
+    found = lm.evaluate(TEXT, seq_length=seq_length)
+    nats = lm.loss(ids[:-1, None], ids[1:, None])[0] / (len(ids) - 1)
+    assert found.nats_per_token == pytest.approx(nats, rel=1e-6)
+    assert found.bits_per_character == pytest.approx(nats / math.log(2), rel=1e-6)
+    assert found.perplexity == pytest.approx(math.exp(nats), rel=1e-6)
+    assert found.unknown_rate == pytest.approx(1 / len(ids))
+    assert found.tokens == len(ids) - 1
+    assert lm.evaluate(ids, seq_length=seq_length) == found
+
+
+def test_without_carried_state_each_window_starts_anew(lm):
+    ids = CHARACTERS.encode(TEXT)
+    parts = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
+    found = lm.evaluate(ids, carry_state=False, seq_length=7)
+    assert found.nats_per_token == pytest.approx(sum(parts) / 14, rel=1e-6)
+
+
+def test_lanes(lm):
+    ids = CHARACTERS.encode(TEXT)
+    lanes = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
+    found = lm.evaluate(ids, batch_size=2, seq_length=3)
+    assert found.nats_per_token == pytest.approx(sum(lanes) / 14, rel=1e-6)
+
+
+def test_bits_per_character_of_words():
+    vocabulary = Vocabulary.words("the sea the ship")
+    found = LanguageModel(vocabulary, hidden_size=2).evaluate("the ship the sea")
+    bits = found.nats_per_token * 4 / math.log(2)
+    assert found.bits_per_character == pytest.approx(bits / len("the ship the sea"))
+
+
+def test_too_short(lm):
+    for text in ("", "a"):
+        with pytest.raises(ValueError, match=f"at least 2 tokens, got {len(text)}"):
+            lm.evaluate(text)
+    with pytest.raises(TypeError, match="text: expected str or integers"):
+        lm.evaluate(np.zeros(3))
+    assert lm.score("").shape == (0,)
