@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..text import Vocabulary
-from . import beam, evaluation, sampling
+from . import beam, checkpoint, evaluation, sampling
 from .beam import Beam
 from .config import Cell, DType, ModelConfig, check_int
 from .evaluation import Evaluation
@@ -199,3 +200,25 @@ class LanguageModel(Network):
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
         return evaluation.evaluate(self, text, carry_state, batch_size, seq_length)
+
+    # -- files -----------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, configuration and vocabulary to one safetensors file.
+
+        An older file of this name is replaced in one step, once the new one is on the disk.
+        """
+        checkpoint.save_model(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Model of a file that `save` or a training wrote, or the best of a run directory.
+
+        Raises
+        ------
+        OSError
+            The file cannot be opened.
+        CheckpointError
+            It is damaged or something else; nothing in it was executed.
+        """
+        return checkpoint.restore_model(cls, checkpoint.open_checkpoint(path))

@@ -169,13 +169,12 @@ def _parse(content: memoryview) -> TensorFile:
 
 def _header_length(content: memoryview) -> int:
     first = bytes(content[:8])
+    length, available = int.from_bytes(first, "little"), len(content) - 8
+    if length <= min(available, MAX_HEADER_BYTES):
+        return length
     if first.startswith((b"PK\x03\x04", b"\x80")):
         raise CheckpointError("expected a safetensors file, got a pickle or zip archive")
-    length = int.from_bytes(first, "little")
-    available = len(content) - 8
-    if length > min(available, MAX_HEADER_BYTES):
-        raise CheckpointError(f"the header claims {length} bytes, the file has {available}")
-    return length
+    raise CheckpointError(f"the header claims {length} bytes, the file has {available}")
 
 
 def _load_json(text: bytes) -> dict[str, Any]:
