@@ -33,7 +33,7 @@ References
 .. [6] P. Werbos, "Backpropagation through time: what it does and how to do it", 1990.
 """
 
-from ._math import get_num_threads, set_num_threads
+from ._math import get_num_threads, set_num_threads, vexp, vlog, vsigmoid, vtanh
 from .cells import (
     gru_backward,
     gru_forward,
@@ -79,4 +79,8 @@ __all__ = [
     "softmax_cross_entropy",
     "sum_rows",
     "sum_squares",
+    "vexp",
+    "vlog",
+    "vsigmoid",
+    "vtanh",
 ]

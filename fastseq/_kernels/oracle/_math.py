@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 
 def sigmoid(a):
     """1 / (1 + e⁻ᵃ), written so that the exponential never overflows."""
@@ -37,6 +39,47 @@ def mat_vec(w, u):
 def exp_all(values, shift):
     """e^(v − shift) for each v; with shift = max(values) no exponential overflows."""
     return [math.exp(v - shift) for v in values]
+
+
+def vexp(x, out):
+    """out = eˣ.
+
+    Parameters
+    ----------
+    x : (N,)
+    out : (N,) OUT
+    """
+    _each(_exp, x, out)
+
+
+def vlog(x, out):
+    """out = ln x: −inf for 0, NaN below; x and out as in `vexp`."""
+    _each(_log, x, out)
+
+
+def vtanh(x, out):
+    """out = tanh x; x and out as in `vexp`."""
+    _each(math.tanh, x, out)
+
+
+def vsigmoid(x, out):
+    """out = 1 / (1 + e⁻ˣ); x and out as in `vexp`."""
+    _each(sigmoid, x, out)
+
+
+def _each(function, x, out):
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes inf
+        out[...] = [function(v) for v in x.tolist()]
+
+
+def _exp(v):
+    return math.inf if v > 709.782712893384 else math.exp(v)  # math.exp raises
+
+
+def _log(v):
+    if v > 0.0:
+        return math.log(v)
+    return -math.inf if v == 0.0 else math.nan
 
 
 def set_num_threads(count):

@@ -22,7 +22,7 @@ def _elements(p, rows):
 
 
 def _gradient(p, g, at, scale, limit, weight_decay):
-    d = max(-limit, min(limit, scale * float(g[at])))
+    d = max(min(scale * float(g[at]), limit), -limit)  # in this order NaN stays NaN
     return d + weight_decay * float(p[at])
 
 

@@ -1,0 +1,270 @@
+"""The one table of sizes that tests and benchmarks share.
+
+`CELLS`, `PRODUCTS` and `HEADS` are small and awkward on purpose: each stands beside an edge of
+some tile, block or vector. `TRAINING` and `INFERENCE` are the workloads that are timed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType, SimpleNamespace
+
+import numpy as np
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # G, blocks of rows in a weight
+
+# -- one layer in one direction ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One layer in one direction.
+
+    Attributes
+    ----------
+    cell : str
+        A key of `GATES`.
+    T, B, I, H : int
+        Time steps, batch rows, input size, hidden size.
+    projection : int or None
+        Size of the projected state (LSTM only).
+    bias, reverse : bool
+    lengths : tuple of B ints, or None
+    """
+
+    cell: str
+    T: int
+    B: int
+    I: int  # noqa: E741  the notation of the kernels
+    H: int
+    projection: int | None = None
+    bias: bool = True
+    reverse: bool = False
+    lengths: tuple[int, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """G·H, the size of one row of gates."""
+        return GATES[self.cell] * self.H
+
+    @property
+    def P(self) -> int:
+        """Size of the state that is fed back."""
+        return self.projection or self.H
+
+    def __str__(self) -> str:
+        marks = [f"P{self.projection}"] if self.projection else []
+        marks += [] if self.bias else ["nobias"]
+        marks += ["reverse"] if self.reverse else []
+        marks += ["lengths"] if self.lengths else []
+        return "-".join([self.cell, f"T{self.T}B{self.B}I{self.I}H{self.H}", *marks])
+
+    def active(self) -> np.ndarray:
+        """Boolean (T, B): the steps at which each row takes part."""
+        limits = [self.T] * self.B if self.lengths is None else self.lengths
+        return np.arange(self.T)[:, None] < np.array(limits, np.int64)[None, :]
+
+    def arrays(self, dtype: np.dtype | str, seed: int = 0) -> SimpleNamespace:
+        """Inputs, parameters, initial state, and the gradients that come from outside.
+
+        Every value fits float32, so that the same case in float64 is the same problem.
+
+        Returns
+        -------
+        SimpleNamespace
+            x (T, B, I); w_ih (G·H, I); bias (G·H,) or None; w_hh (G·H, P); w_hr (P, H) or None;
+            b_hn (H,) or None (GRU); h0 (B, P); c0 (B, H) or None (LSTM); dy (T, B, P);
+            dh (B, P); dc (B, H) or None; lengths (B,) int64 or None.
+        """
+        rng = np.random.default_rng([seed, self.T, self.B, self.I, self.H])
+        T, B, H, P, lstm = self.T, self.B, self.H, self.P, self.cell == "lstm"
+
+        def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+            return (rng.standard_normal(shape) * scale).astype(np.float32).astype(dtype)
+
+        return SimpleNamespace(
+            x=normal(T, B, self.I),
+            w_ih=normal(self.width, self.I, scale=self.I**-0.5),
+            bias=normal(self.width) if self.bias else None,
+            w_hh=normal(self.width, P, scale=P**-0.5),
+            w_hr=normal(P, H, scale=H**-0.5) if self.projection else None,
+            b_hn=normal(H) if self.bias and self.cell == "gru" else None,
+            h0=normal(B, P),
+            c0=normal(B, H) if lstm else None,
+            dy=normal(T, B, P),
+            dh=normal(B, P),
+            dc=normal(B, H) if lstm else None,
+            lengths=None if self.lengths is None else np.array(self.lengths, np.int64),
+        )
+
+
+# (T, B, I, H): around the rows of a micro-tile (4, 6, 14), its columns (8, 16, 32), vectors.
+_SIZES = (
+    (1, 1, 1, 1), (1, 1, 5, 3), (3, 1, 3, 7), (3, 2, 4, 8), (2, 3, 1, 9), (2, 5, 6, 13),
+    (2, 13, 3, 14), (2, 14, 2, 15), (2, 15, 3, 16), (3, 4, 5, 17), (2, 6, 4, 31), (3, 3, 7, 32),
+    (2, 7, 3, 33), (2, 2, 9, 63), (1, 3, 4, 64), (2, 1, 3, 65), (1, 29, 33, 2), (9, 1, 2, 5),
+)  # fmt: skip
+
+
+def _lengths(T: int, B: int) -> tuple[int, ...]:
+    """1, 0, T, T − 1, …: unsorted, every length there is."""
+    return tuple((1 - b) % (T + 1) for b in range(B))
+
+
+def _cells(cell: str) -> Iterator[Cell]:
+    for n, (T, B, I, H) in enumerate(_SIZES):  # noqa: E741
+        yield Cell(cell, T, B, I, H, bias=n % 3 != 1, reverse=n % 2 == 1)
+    for T, B, H in ((4, 3, 5), (3, 15, 16), (3, 7, 33)):
+        case = Cell(cell, T, B, 3, H, lengths=_lengths(T, B))
+        yield from (case, replace(case, reverse=True))
+
+
+def _projected() -> Iterator[Cell]:
+    for T, B, H, P in ((1, 1, 2, 1), (3, 2, 5, 3), (2, 14, 16, 15), (3, 3, 33, 17), (2, 5, 40, 33)):
+        for reverse in (False, True):
+            yield Cell("lstm", T, B, 3, H, projection=P, reverse=reverse, bias=H != 5)
+    for reverse in (False, True):
+        yield Cell("lstm", 4, 5, 3, 9, projection=4, reverse=reverse, lengths=_lengths(4, 5))
+
+
+CELLS = (*(case for cell in GATES for case in _cells(cell)), *_projected())
+
+# Small enough for central differences on every element. I = G·H: the gradient of x then
+# determines that of every gate.
+GRADIENT_CELLS = tuple(
+    Cell(cell, 3, 3, GATES[cell] * H, H, P, reverse=reverse, lengths=lengths)
+    for cell, H, P in (*((cell, 2, None) for cell in GATES), ("lstm", 3, 2))
+    for lengths in (None, (2, 0, 3))
+    for reverse in (False, True)
+)
+
+# Enough work for several threads; too much for the oracle.
+LARGE_CELLS = tuple(
+    Cell(cell, T, B, 20, H, P, reverse=B == 47, lengths=lengths)
+    for cell, P in (*((cell, None) for cell in GATES), ("lstm", 50))
+    for T, B, H, lengths in (
+        (6, 47, 150, None), (3, 2, 515, None), (5, 33, 96, _lengths(5, 33)),
+    )
+)  # fmt: skip
+
+# -- products and heads --------------------------------------------------------------------
+
+# (M, N, K) of a matrix product.
+PRODUCTS = (
+    (1, 1, 1), (1, 33, 65), (2, 31, 7), (3, 64, 257), (4, 16, 2), (5, 17, 31), (6, 8, 513),
+    (7, 15, 3), (13, 32, 5), (14, 33, 16), (15, 31, 17), (28, 65, 9), (29, 63, 4), (65, 13, 33),
+    (1, 1, 1025), (33, 1, 14), (0, 5, 3), (4, 0, 3), (4, 5, 0), (0, 0, 0),
+)  # fmt: skip
+LARGE_PRODUCTS = ((97, 613, 701), (1, 2100, 1030), (430, 35, 2050), (33, 5003, 40), (64, 512, 128))
+
+# (N, V, H) of a head: rows, vocabulary, hidden size.
+HEADS = (
+    (1, 1, 1), (1, 2, 3), (2, 31, 5), (13, 33, 8), (14, 7, 17), (15, 65, 4), (33, 16, 31),
+    (5, 129, 2), (0, 4, 3),
+)  # fmt: skip
+LARGE_HEADS = ((300, 1501, 70), (65, 4099, 33))
+
+# -- what is timed -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Training:
+    """A whole update of a language model: forward, loss, backward, clipping, optimizer.
+
+    Attributes
+    ----------
+    vocabulary : int
+        V, number of distinct tokens.
+    embedding : int or None
+        E; None feeds one-hot vectors.
+    clip : str
+        ``"value"``: every element of the gradient to ±`limit`; ``"norm"``: the norm of the
+        whole gradient to `limit`.
+    goals : mapping of str to float
+        PyTorch's time / ours that must be reached, by the way in which PyTorch is fed
+        (``"one-hot"`` or ``"embedding"``).
+    """
+
+    name: str
+    cell: str
+    vocabulary: int
+    embedding: int | None
+    H: int
+    layers: int
+    B: int
+    T: int
+    optimizer: str
+    clip: str
+    limit: float
+    lr: float
+    goals: Mapping[str, float] = field(hash=False)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in one update."""
+        return self.T * self.B
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of one update: 6 for each weight and token.
+
+        Weights of the first layer's input are not counted, since a table look-up replaces
+        that product.
+        """
+        recurrent = self.layers * GATES[self.cell] * self.H**2
+        between = (self.layers - 1) * GATES[self.cell] * self.H**2
+        return 6 * self.tokens * (recurrent + between + self.H * self.vocabulary)
+
+
+def _published(name: str, cell: str, V: int, **goals: float) -> Training:
+    """One of the four published experiments."""
+    fed = {name.replace("_", "-"): goal for name, goal in goals.items()}
+    return Training(
+        name, cell, V, None, 128, 1, 1, 50, "adagrad", "value", 5.0, 0.01, MappingProxyType(fed)
+    )
+
+
+def _modern(
+    name: str, cell: str, V: int, E: int, H: int, layers: int, B: int, T: int, goal: float
+) -> Training:
+    goals = MappingProxyType({"embedding": goal})
+    return Training(name, cell, V, E, H, layers, B, T, "adam", "norm", 5.0, 1e-3, goals)
+
+
+TRAINING = (
+    _published("char-rnn", "rnn_tanh", 256, one_hot=11),
+    _published("char-lstm", "lstm", 256, one_hot=5.5, embedding=4.2),
+    _published("word-rnn", "rnn_tanh", 5000, one_hot=4.8),
+    _published("word-lstm", "lstm", 5000, one_hot=11, embedding=3.7),
+    _modern("lstm-128", "lstm", 96, 64, 128, 1, 32, 64, 1.75),
+    _modern("gru-128", "gru", 96, 64, 128, 1, 32, 64, 2.8),
+    _modern("rnn-128", "rnn_tanh", 96, 64, 128, 1, 32, 64, 3),
+    _modern("lstm-2x256", "lstm", 96, 128, 256, 2, 64, 100, 1.4),
+    _modern("lstm-2x512", "lstm", 96, 128, 512, 2, 64, 100, 1.25),
+    _modern("lstm-1024", "lstm", 96, 256, 1024, 1, 64, 64, 1.2),
+    _modern("words-2x256", "lstm", 10_000, 256, 256, 2, 32, 35, 1.6),
+    _modern("words-2x650", "lstm", 10_000, 650, 650, 2, 20, 35, 1.3),
+)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The forward pass of one layer; `goal` is onnxruntime's time / ours."""
+
+    cell: str
+    I: int  # noqa: E741
+    H: int
+    B: int
+    T: int
+    goal: float
+
+
+INFERENCE = (
+    Inference("lstm", 128, 128, 1, 50, 1.0),
+    Inference("gru", 128, 128, 1, 50, 1.05),
+    Inference("rnn_tanh", 128, 128, 1, 50, 1.5),
+    Inference("lstm", 64, 128, 32, 64, 1.08),
+    Inference("gru", 64, 128, 32, 64, 1.15),
+    Inference("lstm", 256, 512, 64, 100, 1.05),
+    Inference("gru", 256, 512, 64, 100, 1.05),
+    Inference("lstm", 128, 128, 1, 1, 1.3),
+)

@@ -1,0 +1,57 @@
+"""What every test may take: a build of the kernels, a dtype, random numbers."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseq import _kernels, backend
+
+# `benchmarks` stands beside the package and is not installed. Last, so that an installed
+# fastseq is not hidden by the sources.
+sys.path.append(str(Path(__file__).parents[1]))
+
+
+def _builds() -> list[str]:
+    """Every build that this machine must be able to run.
+
+    The oracle alone as long as nothing is compiled. After that, a build that the processor
+    supports and that cannot be imported makes its tests fail.
+    """
+    compiled = [n for n in _kernels.COMPILED if importlib.util.find_spec(f"fastseq._kernels.{n}")]
+    if not compiled:
+        return ["oracle"]
+    importlib.import_module("fastseq._kernels._cpu")  # without it only generic would be asked for
+    return [name for name in _kernels.NAMES if _kernels.supported(name)]
+
+
+BUILDS = _builds()
+
+
+@pytest.fixture(params=BUILDS)
+def build(request):
+    """The name of a build, which is the active backend during the test."""
+    with backend.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[name for name in BUILDS if name != "oracle"])
+def compiled_build(request):
+    """The same for compiled builds only: for work that would take the oracle minutes."""
+    with backend.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """A dtype of arrays that kernels take."""
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def rng():
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20)

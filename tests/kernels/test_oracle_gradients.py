@@ -1,0 +1,238 @@
+"""The oracle's own truth: its gradients against central differences, and against PyTorch."""
+
+from dataclasses import replace
+
+import numpy as np
+import one_layer
+import pytest
+
+from benchmarks.cases import CELLS, GRADIENT_CELLS, HEADS
+
+STEP = 1e-5  # truncation and rounding both leave errors near 1e-10
+
+
+def differences(value, a):
+    """d value() / d a, by moving each element of `a` in place."""
+    gradient = np.empty_like(a)
+    for at in np.ndindex(a.shape):
+        middle = a[at]
+        a[at] = middle + STEP
+        above = value()
+        a[at] = middle - STEP
+        below = value()
+        a[at] = middle
+        gradient[at] = (above - below) / (2 * STEP)
+    return gradient
+
+
+def assert_gradient(got, value, a, name):
+    np.testing.assert_allclose(got, differences(value, a), rtol=1e-7, atol=1e-8, err_msg=name)
+
+
+# -- cells ---------------------------------------------------------------------------------
+
+
+def assert_away_from_kinks(case, a, states):
+    """Central differences say nothing where relu's argument changes sign within a step."""
+    before = states.h[1:] if case.reverse else states.h[:-1]
+    arguments = states.gates + before @ a.w_hh.T
+    assert np.abs(arguments[case.active()]).min() > 100 * STEP
+
+
+@pytest.mark.parametrize("case", GRADIENT_CELLS, ids=str)
+def test_cell_gradients(truth, case):
+    a = case.arrays("float64")
+    active = case.active()[..., None]
+
+    def loss():
+        states = one_layer.forward(truth, case, a)
+        h, c = one_layer.final(case, states)
+        total = (a.dy * active * one_layer.outputs(case, states)).sum() + (a.dh * h).sum()
+        return total + (0.0 if c is None else (a.dc * c).sum())
+
+    states = one_layer.forward(truth, case, a)
+    if case.cell == "rnn_relu":
+        assert_away_from_kinks(case, a, states)
+    gradients = one_layer.backward(truth, case, a, states)
+    for name in ("x", "w_ih", "bias", "w_hh", "w_hr", "b_hn", "h0", "c0"):
+        if getattr(a, name) is not None:
+            assert_gradient(gradients[name], loss, getattr(a, name), name)
+
+
+@pytest.mark.parametrize("case", [case for case in GRADIENT_CELLS if case.lengths], ids=str)
+def test_rows_that_have_ended(truth, case):
+    """Past its length a row keeps its state, and nothing there has a gradient."""
+    a = case.arrays("float64")
+    states = one_layer.forward(truth, case, a)
+    gradients = one_layer.backward(truth, case, a, states)
+    ended = ~case.active()
+    step = slice(None, None, -1) if case.reverse else slice(None)
+    for s in filter(lambda s: s is not None, (states.h, states.c)):
+        moved = (np.diff(s[step], axis=0) != 0).any(axis=2)
+        assert not moved[ended[step]].any()
+    for name in {"gates", "hn", "x"} & gradients.keys():
+        assert not gradients[name][ended].any()
+
+
+# PyTorch refuses rows of length 0.
+TORCH_CASES = [
+    replace(case, lengths=case.lengths and tuple(max(n, 1) for n in case.lengths))
+    for case in CELLS
+    if case.H <= 17
+]
+
+
+def torch_layer(torch, case, a):
+    """PyTorch's layer with the parameters of the case, and their names here and there.
+
+    The reverse direction is the second half of a bidirectional layer.
+    """
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(case.cell, torch.nn.RNN)
+    options = {"proj_size": case.projection} if case.projection else {}
+    if kind is torch.nn.RNN:
+        options["nonlinearity"] = case.cell.removeprefix("rnn_")
+    layer = kind(
+        case.I, case.H, bias=case.bias, bidirectional=case.reverse, dtype=torch.float64, **options
+    )
+    suffix = "_l0_reverse" if case.reverse else "_l0"
+    names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "w_hr": "weight_hr", "bias": "bias_ih"}
+    parameters = {
+        here: getattr(layer, there + suffix)
+        for here, there in names.items()
+        if getattr(a, here) is not None
+    }
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(getattr(a, name)))
+        if case.bias:
+            inner = getattr(layer, "bias_hh" + suffix)
+            inner.zero_()
+            if a.b_hn is not None:
+                inner[2 * case.H :] = torch.from_numpy(a.b_hn)
+    return layer, parameters
+
+
+@pytest.mark.parametrize("case", TORCH_CASES, ids=str)
+def test_cell_against_pytorch(truth, case):
+    torch = pytest.importorskip("torch")
+    a = case.arrays("float64")
+    layer, parameters = torch_layer(torch, case, a)
+    inputs = {
+        name: torch.from_numpy(getattr(a, name)).requires_grad_()
+        for name in ("x", "h0", "c0")
+        if getattr(a, name) is not None
+    }
+    start = [
+        torch.stack([torch.zeros_like(inputs[name])] * case.reverse + [inputs[name]])
+        for name in ("h0", "c0")
+        if name in inputs
+    ]
+    rnn = torch.nn.utils.rnn
+    lengths = a.lengths if case.lengths else np.full(case.B, case.T)
+    packed = rnn.pack_padded_sequence(
+        inputs["x"], torch.from_numpy(lengths), enforce_sorted=False
+    )
+    y, end = layer(packed, tuple(start) if len(start) == 2 else start[0])
+    y = rnn.pad_packed_sequence(y, total_length=case.T)[0][..., -case.P :]
+    h, c = (end[0][-1], end[1][-1]) if case.cell == "lstm" else (end[-1], None)
+
+    states = one_layer.forward(truth, case, a)
+    active = case.active()
+    close = {"rtol": 1e-10, "atol": 1e-12}
+    np.testing.assert_allclose(
+        one_layer.outputs(case, states)[active], y.detach().numpy()[active], **close
+    )
+    for ours, theirs in zip(one_layer.final(case, states), (h, c), strict=True):
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs.detach().numpy(), **close)
+
+    loss = (y * torch.from_numpy(a.dy)).sum() + (h * torch.from_numpy(a.dh)).sum()
+    if c is not None:
+        loss = loss + (c * torch.from_numpy(a.dc)).sum()
+    loss.backward()
+    gradients = one_layer.backward(truth, case, a, states)
+    for name, tensor in (parameters | inputs).items():
+        np.testing.assert_allclose(gradients[name], tensor.grad.numpy(), err_msg=name, **close)
+    if a.b_hn is not None:
+        name = "bias_hh_l0_reverse" if case.reverse else "bias_hh_l0"
+        theirs = getattr(layer, name).grad.numpy()[2 * case.H :]
+        np.testing.assert_allclose(gradients["b_hn"], theirs, **close)
+
+
+# -- head ----------------------------------------------------------------------------------
+
+
+def head_arrays(rng, N, V, H):
+    """h, w, b, targets with some rows left out."""
+    targets = rng.integers(0, V, N)
+    targets[1::4] = -1
+    return rng.normal(size=(N, H)), rng.normal(size=(V, H)), rng.normal(size=V), targets
+
+
+def losses_formula(z, targets):
+    """log Σ eᶻ − z[target], 0 where the target is negative."""
+    losses = np.logaddexp.reduce(z, axis=1) - np.take_along_axis(z, targets[:, None], 1)[:, 0]
+    return np.where(targets < 0, 0.0, losses)
+
+
+@pytest.mark.parametrize(("N", "V", "H"), [head for head in HEADS if np.prod(head) < 2000])
+@pytest.mark.parametrize("bias", [True, False])
+def test_head_gradients(truth, rng, N, V, H, bias):
+    h, w, b, targets = head_arrays(rng, N, V, H)
+    b = b if bias else None
+    scale, losses = 0.7, np.full(N, np.nan)
+
+    def loss():
+        truth.head_losses(h, w, b, targets, losses)
+        return scale * losses.sum()
+
+    loss()
+    z = h @ w.T + (b if bias else 0.0)
+    np.testing.assert_allclose(losses, losses_formula(z, targets), rtol=1e-12, atol=1e-12)
+    dh, dw, db = np.full_like(h, np.nan), np.full_like(w, np.nan), np.full(V, np.nan)
+    other = np.full(N, np.nan)
+    truth.head_backward(
+        h, w, b, targets, scale, other, dh, dw, db if bias else None, False
+    )
+    assert np.array_equal(losses, other)
+    assert_gradient(dh, loss, h, "h")
+    assert_gradient(dw, loss, w, "w")
+    if bias:
+        assert_gradient(db, loss, b, "b")
+
+
+def test_softmax_gradients(truth, rng):
+    z = rng.normal(size=(5, 7)) * 3
+    targets = np.array([0, 6, -1, 3, 3])
+    losses, dz = np.full(5, np.nan), np.full((5, 7), np.nan)
+
+    def loss():
+        truth.softmax_cross_entropy(z, targets, 1.0, losses, None)
+        return 0.7 * losses.sum()
+
+    loss()
+    np.testing.assert_allclose(losses, losses_formula(z, targets), rtol=1e-12, atol=1e-12)
+    truth.softmax_cross_entropy(z, targets, 0.7, losses, dz)
+    assert_gradient(dz, loss, z, "logits")
+
+
+# -- linear kernels ------------------------------------------------------------------------
+
+
+def test_row_kernels_are_adjoint(truth, rng):
+    """⟨gather(table), r⟩ = ⟨table, scatter(r)⟩ for all tables and r, and ids that repeat."""
+    ids = np.array([4, 0, 4, 2, 4])
+    table, r = rng.normal(size=(6, 3)), rng.normal(size=(5, 3))
+    out, back = np.empty((5, 3)), np.zeros((6, 3))
+    truth.gather_rows(table, ids, None, out)
+    truth.scatter_add_rows(r, ids, back)
+    assert np.array_equal(out, table[ids])
+    np.testing.assert_allclose((out * r).sum(), (table * back).sum(), rtol=1e-13)
+    assert not back[[1, 3, 5]].any()
+
+
+def test_sum_rows_is_the_gradient_of_a_bias(truth, rng):
+    a, start = rng.normal(size=(6, 3)), rng.normal(size=3)
+    out = start.copy()
+    truth.sum_rows(a, out)
+    np.testing.assert_allclose(out, start + a.sum(axis=0), rtol=1e-13)
