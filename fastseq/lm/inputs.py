@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..backend import kernels
 from ..nn.buffers import Buffers
 from ..nn.cells import project, project_backward
-from ..nn.module import NO_ROWS, Parameter
+from ..nn.module import Parameter
 from .dropout import Dropout
 
 Ids = NDArray[np.int64]
@@ -95,14 +95,14 @@ class Embedded:
             dtable = self._buffers("table", len(embedding.data), drows.shape[1])
             dtable.fill(0)
             k.scatter_add_rows(drows, ids, dtable)
-            add = self._rows.start_dense(accumulate) or self.tied
+            self._rows.start_all()
+            add = accumulate or self.tied
             project_backward(dtable, embedding.data, self.weight, embedding.grad, add, accumulate)
             return
         dx = self._buffers("dembedded", len(ids), embedding.shape[1])
         project_backward(drows, self._x, self.weight, dx, False, accumulate)
         self.dropout.backward(dx)
-        if not self.tied:
-            self._rows.start(ids, accumulate)
+        self._rows.start(ids, accumulate)
         k.scatter_add_rows(dx, ids, embedding.grad)
 
     def table(self, bias: Floats) -> Floats:
@@ -113,29 +113,33 @@ class Embedded:
 
 
 class SparseRows:
-    """Keeps account of the rows of one gradient that are not zero."""
+    """Keeps account of the rows of one gradient that are not zero.
+
+    Of a parameter that is not row-sparse (a tied embedding, whose gradient the softmax layer
+    has begun to write) it leaves the gradient alone.
+    """
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
+        self._sparse = parameter.rows is not None
+        self._every = np.arange(parameter.shape[0])
         self._marks = np.zeros(parameter.shape[0], bool)
 
     def start(self, ids: Ids, accumulate: bool) -> None:
         """Prepare for adding to rows `ids`: clear what is not to be added to, note the rest."""
-        parameter = self.parameter
-        if not accumulate:
-            parameter.zero_grad()
-            parameter.rows = NO_ROWS
-        if parameter.rows is None:  # dense already
+        if not self._sparse:
             return
-        if len(ids) >= len(self._marks):  # nearly all rows: dense is cheaper
-            parameter.rows = None
+        if not accumulate:
+            self.parameter.zero_grad()
+        if len(ids) >= len(self._marks):  # nearly all rows: looking for them would not pay
+            self.parameter.rows = self._every
             return
         self._marks[ids] = True
-        self._marks[parameter.rows] = True
-        parameter.rows = self._marks.nonzero()[0]
-        self._marks[parameter.rows] = False
+        self._marks[self.parameter.rows] = True
+        self.parameter.rows = self._marks.nonzero()[0]
+        self._marks[self.parameter.rows] = False
 
-    def start_dense(self, accumulate: bool) -> bool:
-        """Prepare for a dense gradient; tells whether it has to be added."""
-        self.parameter.rows = None
-        return accumulate
+    def start_all(self) -> None:
+        """Prepare for a gradient in every row."""
+        if self._sparse:
+            self.parameter.rows = self._every

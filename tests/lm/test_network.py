@@ -94,18 +94,18 @@ def test_accumulated_gradients_add_up(kind):
         np.testing.assert_allclose(total[name], parts[0][name] + parts[1][name], atol=1e-15)
 
 
-def test_windows_of_changing_size_leave_no_gradient_behind():
-    network, fresh = build(), build()
+@pytest.mark.parametrize("size", [None, 2])
+def test_windows_of_changing_size_leave_no_gradient_behind(size):
+    network, fresh = build(embedding_size=size), build(embedding_size=size)
+    parameter = network.embedding["weight"] if size else network.rnn["weight_ih_l0"]
     for T, B in [(1, 1), (4, 2), (1, 2), (2, 1), (3, 3)]:
         network.forward_backward(*window(T, B, seed=T))
         fresh.zero_grad()
         fresh.forward_backward(*window(T, B, seed=T))
         for name, grad in gradients(network).items():
             np.testing.assert_array_equal(grad, gradients(fresh)[name])
-        rows = network.rnn["weight_ih_l0"].rows
-        if rows is not None:
-            others = np.setdiff1d(np.arange(V), rows)
-            assert not network.rnn["weight_ih_l0"].grad[others].any()
+        others = np.setdiff1d(np.arange(V), parameter.rows)
+        assert not parameter.grad[others].any()
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
