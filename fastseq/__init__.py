@@ -1,5 +1,6 @@
 """Recurrent sequence models, trained and run on a CPU as fast as it allows."""
 
+from . import nn, optim
 from ._version import __version__
 from .backend import (
     get_backend,
@@ -9,11 +10,18 @@ from .backend import (
     show_config,
     use_backend,
 )
+from .nn.module import no_grad
+from .serialization import load_file, save_file
 
 __all__ = [
     "__version__",
     "get_backend",
     "get_num_threads",
+    "load_file",
+    "nn",
+    "no_grad",
+    "optim",
+    "save_file",
     "set_backend",
     "set_num_threads",
     "show_config",

@@ -146,6 +146,7 @@ class Module:
     _flat = False
 
     forward: Callable[..., Any]
+    backward: Callable[..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)

@@ -20,6 +20,8 @@ from .checks import (
 from .module import Module, Parameter
 from .stack import Layer, Stack
 
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # of parameters
+
 
 class Recurrent(Module):
     """Base class of `RNN`, `LSTM` and `GRU`.
@@ -104,11 +106,10 @@ class Recurrent(Module):
         return [self._direction(f"_l{number}{suffix}") for suffix in self._suffixes]
 
     def _direction(self, end: str) -> tuple[Direction, Parameter]:
-        own = vars(self)
-        recurrent = (own.get(name + end) for name in ("bias_ih", "bias_hh", "weight_hr"))
-        reverse = end.endswith("_reverse")
-        direction = Direction(self.cell, own[f"weight_hh{end}"], *recurrent, reverse=reverse)
-        return direction, own[f"weight_ih{end}"]
+        w_ih, w_hh, b_ih, b_hh, w_hr = (vars(self).get(kind + end) for kind in KINDS)
+        assert w_ih is not None
+        assert w_hh is not None
+        return Direction(self.cell, w_hh, b_ih, b_hh, w_hr, end.endswith("_reverse")), w_ih
 
     def __getstate__(self) -> dict[str, Any]:  # buffers stay behind
         return vars(self) | {"_spare": [], "_kept": None}

@@ -1,0 +1,120 @@
+"""A table of vectors, read by number."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ..backend import kernels
+from . import init
+from .checks import check_floats, check_ids, check_int, float_type, zeros
+from .module import Module, Parameter
+
+
+class Embedding(Module):
+    """y = weight[ids].
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Rows V and columns E of the table.
+    padding_idx : int or None
+        This row starts as zeros and gets no gradient; negative counts from the end.
+    dtype : {"float32", "float64"}
+    seed : int or None
+        Of the initial values, standard normal.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (V, E)
+        Its gradient is row-sparse.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Sizes that are no integers or not positive; `padding_idx` out of range.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        check_int("num_embeddings", num_embeddings)
+        check_int("embedding_dim", embedding_dim)
+        if padding_idx is not None:
+            check_int("padding_idx", padding_idx, -num_embeddings)
+            if padding_idx >= num_embeddings:
+                raise ValueError(
+                    f"padding_idx must be within num_embeddings={num_embeddings}, "
+                    f"got {padding_idx}"
+                )
+            padding_idx %= num_embeddings
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx, self.dtype = padding_idx, float_type(dtype)
+        self.weight = Parameter(zeros(self.dtype, num_embeddings, embedding_dim), row_sparse=True)
+        self._rng = np.random.default_rng(seed)
+        self._kept: np.ndarray | None = None
+        self.flatten_parameters()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the table from N(0, 1) and clear the padding row."""
+        init.normal_(self.weight.data, rng=self._rng)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    def forward(self, ids: np.ndarray) -> np.ndarray:
+        """Look up.
+
+        Parameters
+        ----------
+        ids : ndarray of integers of any shape
+
+        Returns
+        -------
+        ndarray of shape (*ids.shape, E)
+
+        Raises
+        ------
+        TypeError
+            Not an array of integers.
+        IndexError
+            An id below 0 or not below V.
+        """
+        numbers = check_ids("ids", ids)
+        flat = numbers.reshape(-1)
+        y = np.empty((*ids.shape, self.embedding_dim), self.dtype)
+        if ids.size:
+            rows = y.reshape(-1, self.embedding_dim)
+            kernels(self.dtype).gather_rows(self.weight.data, flat, None, rows)
+        if self.keeps():
+            self._kept = numbers.copy()
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> None:
+        """Add to the gradient of the rows that were read; ids have no gradient.
+
+        Raises
+        ------
+        RuntimeError
+            No forward call in training mode before, or a wrong shape.
+        """
+        if self._kept is None:
+            raise RuntimeError("backward: no forward call in training mode is left to go through")
+        ids, E = self._kept, self.embedding_dim
+        check_floats("grad_output", grad_output, self.dtype, (*ids.shape, E))
+        self._kept = None
+        flat, dy = ids.reshape(-1), np.array(grad_output, self.dtype).reshape(-1, E)
+        if self.padding_idx is not None:
+            used = flat != self.padding_idx
+            flat, dy = flat[used], dy[used]
+        if flat.size:
+            self.weight.touch(flat)
+            kernels(self.dtype).scatter_add_rows(dy, flat, self.weight.grad)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

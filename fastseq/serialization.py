@@ -1,0 +1,52 @@
+"""Arrays by name in a safetensors file, the format that PyTorch users exchange weights in."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import numpy as safetensors
+
+Path = str | os.PathLike[str]
+
+
+def save_file(
+    tensors: Mapping[str, npt.ArrayLike], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays, such as a module's ``state_dict()``, to `path`.
+
+    The file appears under its name only once it is complete.
+
+    Parameters
+    ----------
+    tensors : mapping of name to array
+    path : path-like
+    metadata : mapping of str to str, optional
+        Stored in the header.
+    """
+    # The writer takes the bytes as they lie in memory, so each array must be C-contiguous and
+    # in native byte order.
+    arrays = {name: _plain(np.asarray(value)) for name, value in tensors.items()}
+    partial = f"{os.fspath(path)}.{os.getpid()}.partial"
+    try:
+        safetensors.save_file(arrays, partial, None if metadata is None else dict(metadata))
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+def load_file(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name.
+
+    Raises
+    ------
+    FileNotFoundError
+    safetensors.SafetensorError
+        Not such a file, or a damaged one.
+    """
+    return safetensors.load_file(os.fspath(path))
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
