@@ -3,25 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+from compare import frozen
 
 
-def frozen(a):
-    """The same values in an array that cannot be written."""
-    if a is None:
-        return None
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
-def as_dtype(arrays, dtype):
-    """The arrays of a case with their floats in another dtype."""
-    return SimpleNamespace(
-        **{
-            name: a.astype(dtype) if a is not None and a.dtype.kind == "f" else a
-            for name, a in vars(arrays).items()
-        }
-    )
+def each_array(function, arrays):
+    """The arrays of a case, each replaced by function(array)."""
+    return SimpleNamespace(**{name: function(a) for name, a in vars(arrays).items()})
 
 
 def forward(k, case, a):

@@ -18,6 +18,13 @@ def _steps(gates, lengths, reverse):
         yield t, before, after, [t < limit for limit in limits]
 
 
+def _write(*pairs):
+    """Write nested lists into arrays; the lists of an empty array have lost its shape."""
+    for array, values in pairs:
+        if array.size:
+            array[...] = values
+
+
 def _add(u, v):
     return [a + b for a, b in zip(u, v, strict=True)]
 
@@ -41,7 +48,7 @@ def rnn_forward(gates, w_hh, h, lengths, reverse, relu):
                 continue
             a = _add(x[t][b], mat_vec(w, s[before][b]))  # (1)
             s[after][b] = [max(v, 0.0) if relu else math.tanh(v) for v in a]  # (2)
-    h[...] = s
+    _write((h, s))
 
 
 def rnn_backward(gates, w_hh, h, dy, dh, lengths, reverse, relu):
@@ -71,7 +78,7 @@ def rnn_backward(gates, w_hh, h, dy, dh, lengths, reverse, relu):
                 for d, v in zip(total, y, strict=True)
             ]
             carry[b] = vec_mat(out[t][b], w)  # inverts (1)
-    gates[...], dh[...] = out, carry
+    _write((gates, out), (dh, carry))
 
 
 def lstm_forward(gates, w_hh, w_hr, h, c, m, lengths, reverse):
@@ -111,7 +118,7 @@ def lstm_forward(gates, w_hh, w_hr, h, c, m, lengths, reverse):
                 m[t, b] = out
                 out = mat_vec(project, out)  # (8)
             s[after][b] = out
-    gates[...], h[...], c[...] = x, s, cell
+    _write((gates, x), (h, s), (c, cell))
 
 
 def lstm_backward(gates, w_hh, w_hr, c, dy, dh, dc, lengths, reverse):
@@ -160,9 +167,9 @@ def lstm_backward(gates, w_hh, w_hr, c, dy, dh, dc, lengths, reverse):
                 da[3 * H + j] = do * o[j] * (1.0 - o[j])  # inverts (5)
             act[t][b] = da
             dh_[b] = vec_mat(da, w)  # inverts (1)
-    gates[...], dh[...], dc[...] = act, dh_, dc_
+    _write((gates, act), (dh, dh_), (dc, dc_))
     if project is not None:
-        dy[...] = dy_
+        _write((dy, dy_))
 
 
 def gru_forward(gates, w_hh, b_hn, h, hn, lengths, reverse):
@@ -194,7 +201,7 @@ def gru_forward(gates, w_hh, b_hn, h, hn, lengths, reverse):
             n = [math.tanh(a[2 * H + j] + r[j] * hn_[t][b][j]) for j in range(H)]  # (5)
             s[after][b] = [n[j] + z[j] * (prev[j] - n[j]) for j in range(H)]  # (6)
             x[t][b] = r + z + n
-    gates[...], h[...], hn[...] = x, s, hn_
+    _write((gates, x), (h, s), (hn, hn_))
 
 
 def gru_backward(gates, w_hh, h, hn, dy, dh, lengths, reverse):
@@ -233,4 +240,4 @@ def gru_backward(gates, w_hh, h, hn, dy, dh, lengths, reverse):
                 da[j] = dr * r * (1.0 - r)  # inverts (2)
             act[t][b] = da
             dh_[b] = _add(keep, vec_mat(da[: 2 * H] + hn_[t][b], w))  # inverts (1), (4)
-    gates[...], hn[...], dh[...] = act, hn_, dh_
+    _write((gates, act), (hn, hn_), (dh, dh_))
