@@ -1,0 +1,305 @@
+"""The four published experiments: language models trained in pure Python on Jules Verne.
+
+Each trains on a hundred windows of fifty tokens, in order. What the published program did is
+done here in the same way (initial weights, Adagrad, clipping, the text), but for two defects of
+it: it rounds every sigmoid and tanh to 4 decimals, and its forget gate's gradient is taken at
+the pre-activation where the activation belongs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+
+from .lm import LanguageModel, State
+from .lm.config import check_int, check_real
+from .nn import init
+from .optim import Adagrad
+from .text import Batches, Dataset, TextError, Vocabulary, read_text
+
+CHARACTERS, WORDS = 256, 5000
+CLIP_VALUE = 5.0
+EPSILON = 1e-8
+SAMPLES = 5  # drawn in the course of one experiment, at equal distances
+TAIL = 20  # updates whose mean loss tells what level was reached
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the published experiments, and what was published of it.
+
+    Attributes
+    ----------
+    name : str
+    level : {"char", "word"}
+    cell : {"rnn", "lstm"}
+    title : str
+        The novel it is trained on.
+    published_seconds : float
+        Time of the pure-Python program.
+    published_losses : mapping of int to float
+        Loss by update, as far as it was published.
+    """
+
+    name: str
+    level: Literal["char", "word"]
+    cell: Literal["rnn", "lstm"]
+    title: str
+    published_seconds: float
+    published_losses: Mapping[int, float]
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            "char-rnn", "char", "rnn", "Around the World in Eighty Days", 139.0,
+            {10: 145.8, 20: 153.3},
+        ),
+        Experiment(
+            "char-lstm", "char", "lstm", "The Mysterious Island", 407.2,
+            {10: 156.2, 20: 178.6},
+        ),
+        Experiment(
+            "word-rnn", "word", "rnn", "The Master of the World", 2457.4,
+            {10: 359.9, 20: 370.1},
+        ),
+        Experiment(
+            "word-lstm", "word", "lstm", "From the Earth to the Moon", 5776.5,
+            {10: 309.6, 20: 320.0},
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of an experiment; the defaults are the published ones.
+
+    Attributes
+    ----------
+    updates, hidden_size, seq_length : int
+    learning_rate : float
+    sample_length : int
+        Tokens of each sample.
+    seed : int
+    strip_licence : bool
+        Leave out Project Gutenberg's header and footer, which were part of the text then.
+    """
+
+    updates: int = 100
+    hidden_size: int = 128
+    seq_length: int = 50
+    learning_rate: float = 0.01
+    sample_length: int = 40
+    seed: int = 0
+    strip_licence: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "hidden_size", "seq_length", "sample_length"):
+            check_int(name, getattr(self, name), 1)
+        check_int("seed", self.seed, 0)
+        check_real("learning_rate", self.learning_rate)
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+
+    @property
+    def same_work(self) -> bool:
+        """Whether an update costs what a published one did, and there are as many."""
+        return (self.updates, self.hidden_size, self.seq_length) == (100, 128, 50)
+
+    @property
+    def sample_updates(self) -> list[int]:
+        """The updates after which a sample is drawn."""
+        return sorted({self.updates * n // SAMPLES for n in range(1, SAMPLES + 1)} - {0})
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment with the text it is trained on.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    source : str
+        Which text, for people.
+    vocabulary : Vocabulary
+    batches : Batches
+        One lane; windows of equal length.
+    comparable : bool
+        Whether text, settings and so the losses are those of the published run.
+    """
+
+    experiment: Experiment
+    source: str
+    vocabulary: Vocabulary
+    batches: Batches
+    comparable: bool
+
+
+@dataclass
+class Result:
+    """What one experiment gave.
+
+    Attributes
+    ----------
+    task : Task
+    losses : list of float
+        Of every update: nats, summed over the window.
+    samples : dict of int to str
+        Text by the update after which it was drawn.
+    seconds : float
+        Training and sampling, without reading the text.
+    """
+
+    task: Task
+    losses: list[float] = field(default_factory=list)
+    samples: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def level(self) -> float:
+        """Mean loss of the last updates."""
+        return float(np.mean(self.losses[-TAIL:]))
+
+
+def choose(names: Sequence[str]) -> list[Experiment]:
+    """Experiments by name, each once.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or none at all.
+    """
+    known = ", ".join(EXPERIMENTS)
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"experiments: expected some of {known}, got {name!r}")
+    if not names:
+        raise ValueError(f"experiments: expected some of {known}, got none")
+    return [EXPERIMENTS[name] for name in dict.fromkeys(names)]
+
+
+def prepare(experiment: Experiment, dataset: Dataset, settings: Settings) -> Task:
+    """Read and encode the text of an experiment.
+
+    The file that bears the novel's title is taken, else one by the experiment's place among
+    the four.
+
+    Raises
+    ------
+    TextError, OSError
+        A text that cannot be read, or is shorter than one window.
+    """
+    source, text = _text(experiment, dataset, settings.strip_licence)
+    try:
+        vocabulary = _vocabulary(experiment, text)
+        batches = Batches(vocabulary.encode(text), 1, settings.seq_length, drop_last=True)
+    except TextError as error:
+        raise TextError(f"{source}: {error}") from None
+    published = dataset.path(experiment.title) is not None and not settings.strip_licence
+    numbers = settings.hidden_size, settings.seq_length, settings.learning_rate
+    comparable = published and numbers == (128, 50, 0.01)
+    return Task(experiment, source, vocabulary, batches, comparable)
+
+
+def _text(experiment: Experiment, dataset: Dataset, strip_licence: bool) -> tuple[str, str]:
+    """Name and lower-cased text."""
+    if not dataset.files:
+        return dataset.name, dataset.text().lower()
+    place = list(EXPERIMENTS).index(experiment.name)
+    path = dataset.path(experiment.title) or dataset.files[place % len(dataset.files)]
+    return str(path), read_text(path, strip_licence).replace("\r\n", "\n").lower()
+
+
+def _vocabulary(experiment: Experiment, text: str) -> Vocabulary:
+    if experiment.level == "char":
+        return Vocabulary.codes(CHARACTERS)
+    return Vocabulary.words(text, WORDS, unk=False)
+
+
+class Training:
+    """A model on its way through a text, one update at a time.
+
+    Parameters
+    ----------
+    task : Task
+    settings : Settings
+    """
+
+    def __init__(self, task: Task, settings: Settings) -> None:
+        self.task, self.settings = task, settings
+        self.updates = 0
+        cell, seed = task.experiment.cell, settings.seed
+        self.lm = LanguageModel(
+            task.vocabulary, cell, settings.hidden_size, forget_bias=0.0, seed=seed
+        )
+        set_published_weights(self.lm)
+        # The published cells have one bias; a second one that learnt, too, would double its pace.
+        learnt = [p for name, p in self.lm.named_parameters() if name != "rnn.bias_hh_l0"]
+        self._optimizer = Adagrad(
+            learnt, settings.learning_rate, eps=EPSILON, eps_inside_sqrt=True
+        )
+        self._state: State | None = None
+        self._first = 0
+
+    def update(self) -> float:
+        """Train on the next window; its loss before the update, in nats.
+
+        Raises
+        ------
+        ArithmeticError
+            The loss is not finite.
+        """
+        window = self.updates % len(self.task.batches)
+        state = self._state if window else None  # the text begins (again) from zero
+        inputs, targets = self.task.batches.window(window)
+        loss, self._state = self.lm.forward_backward(inputs, targets, state, scale=1.0)
+        self._optimizer.step(limit=CLIP_VALUE)
+        self._first = int(inputs[0, 0])
+        self.updates += 1
+        if not math.isfinite(loss):
+            name = self.task.experiment.name
+            raise ArithmeticError(f"{name}: the loss is {loss} at update {self.updates}")
+        return loss
+
+    def sample(self) -> str:
+        """Text from the last window's first token and the state that training has reached."""
+        seed, length = self.settings.seed + self.updates, self.settings.sample_length
+        drawn = self.lm.sample_tokens([self._first], length, state=self._state, seed=seed)
+        return self.lm.vocabulary.decode(drawn.ids)
+
+
+def set_published_weights(lm: LanguageModel) -> None:
+    """Draw the weights as the published program did; biases are left as they are.
+
+    The RNN's are uniform in ±√(1/V) (input) and ±√(1/H), all of the LSTM's in ±0.05.
+    """
+    bounds = {
+        "rnn.weight_ih_l0": math.sqrt(1 / len(lm.vocabulary)),
+        "rnn.weight_hh_l0": math.sqrt(1 / lm.config.hidden_size),
+        "head.weight": math.sqrt(1 / lm.config.hidden_size),
+    }
+    for name, parameter in lm.named_parameters():
+        if name in bounds:
+            bound = 0.05 if lm.config.cell == "lstm" else bounds[name]
+            init.uniform_(parameter.data, -bound, bound, lm.random)
+
+
+def train(task: Task, settings: Settings) -> Iterator[Result]:
+    """Run an experiment; yields the same result after every update, one loss the longer."""
+    result = Result(task)
+    start = perf_counter()
+    training = Training(task, settings)
+    for update in range(1, settings.updates + 1):
+        result.losses.append(training.update())
+        if update in settings.sample_updates:
+            result.samples[update] = training.sample()
+        result.seconds += perf_counter() - start
+        yield result
+        start = perf_counter()  # what the caller does meanwhile does not count
