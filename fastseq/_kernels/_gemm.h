@@ -1,0 +1,45 @@
+/* Matrix products on packed panels, for float (suffix _f) and double (_d).
+ *
+ * c (M x N) = a (M x K) @ b (K x N). b is packed into panels of NR columns, each K x NR and
+ * contiguous, the last one padded with zeros. The micro-kernel keeps a tile of up to MR x NR
+ * sums in registers and walks down K.
+ *
+ * a. Every sum runs over k = 0, 1, 2, ... in this order, with one fused multiply-add a step,
+ *    whatever the tile, the block or the thread: results don't depend on any of them.
+ * b. Rows are shared out evenly (32 = 11 + 11 + 10, not 14 + 14 + 4), since a thin tile cannot
+ *    hide the latency of its additions. One to three rows take several panels at once instead.
+ * c. a is read in place when its rows are contiguous, unless they lie a multiple of 1 kB apart
+ *    and fight for the same cache sets; then, and when it is transposed, a block is copied.
+ * d. KC x NR of b stays in the first-level cache, MC x KC of a in the second.
+ */
+#ifndef FASTSEQ_GEMM_H
+#define FASTSEQ_GEMM_H
+
+#include <stdlib.h>
+
+#include "_simd.h"
+
+#define FS_KC 256  /* depth of a block */
+#define FS_MC 280  /* rows of a block of a; a multiple of 14 */
+#define FS_NC 2048 /* columns of b that are packed at a time */
+#define FS_LANES(real) ((ptrdiff_t)(FS_BYTES / sizeof(real)))
+
+/* Memory for packed panels: whole cache lines, to be given to free(). NULL: none left. */
+FS_INLINE void *fs_allocate(ptrdiff_t count, size_t size) {
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, (size_t)(count > 0 ? count : 1) * size) ? NULL : memory;
+}
+
+#define REAL float
+#define FS(name) name##_f
+#include "_gemm_template.h"
+#undef REAL
+#undef FS
+
+#define REAL double
+#define FS(name) name##_d
+#include "_gemm_template.h"
+#undef REAL
+#undef FS
+
+#endif

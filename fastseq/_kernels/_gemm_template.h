@@ -1,0 +1,260 @@
+/* Included by _gemm.h once for each REAL. */
+
+#define VEC FS(fs_vec)
+#define MEM FS(fs_mem)
+#define VL FS_LANES(REAL)
+#define NR (2 * VL)
+
+/* One tile: M rows, P whole panels; a[m * rows + k * step].
+ * start: the sums begin at c (else at zero). bias (or NULL) is added to their beginning. */
+FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdiff_t K,
+                           const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
+                           REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+    VEC sum[FS_MR][8];
+#pragma GCC unroll 8
+    for (int v = 0; v < 2 * P; v++) {
+        VEC base = {0};
+        if (bias) base = *(const MEM *)(bias + v * VL);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; m++) {
+            sum[m][v] = base;
+            if (start) sum[m][v] += *(const MEM *)(c + m * ldc + v * VL);
+        }
+    }
+    for (ptrdiff_t k = 0; k < K; k++) {
+        VEC right[8];
+#pragma GCC unroll 8
+        for (int v = 0; v < 2 * P; v++)
+            right[v] = *(const VEC *)(b + (v / 2) * panel + k * NR + (v % 2) * VL);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; m++) {
+            VEC left = a[m * rows + k * step] - (VEC){0};
+#pragma GCC unroll 8
+            for (int v = 0; v < 2 * P; v++) sum[m][v] = FS(fs_vfma)(left, right[v], sum[m][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < 2 * P; v++)
+#pragma GCC unroll 16
+        for (int m = 0; m < M; m++) *(MEM *)(c + m * ldc + v * VL) = sum[m][v];
+}
+
+/* The tile's row count has to be a constant for its sums to live in registers. */
+#define FS_TILE_CASE(m, p) \
+    case m: FS(fs_tile)(m, p, step, K, a, rows, b, panel, c, ldc, start, bias); break
+
+FS_INLINE void FS(fs_tile_rows)(int M, const ptrdiff_t step, ptrdiff_t K, const REAL *a,
+                                ptrdiff_t rows, const REAL *b, REAL *c, ptrdiff_t ldc,
+                                int start, const REAL *bias) {
+    const ptrdiff_t panel = 0;
+    switch (M) {
+        FS_TILE_CASE(1, 1); FS_TILE_CASE(2, 1); FS_TILE_CASE(3, 1); FS_TILE_CASE(4, 1);
+#if FS_MR > 4
+        FS_TILE_CASE(5, 1); FS_TILE_CASE(6, 1);
+#endif
+#if FS_MR > 6
+        FS_TILE_CASE(7, 1); FS_TILE_CASE(8, 1); FS_TILE_CASE(9, 1); FS_TILE_CASE(10, 1);
+        FS_TILE_CASE(11, 1); FS_TILE_CASE(12, 1); FS_TILE_CASE(13, 1); FS_TILE_CASE(14, 1);
+#endif
+    }
+}
+
+/* packed: a holds columns a[k * FS_MR + m], as fs_pack_columns leaves them; else rows. */
+static __attribute__((noinline)) void FS(fs_tile_any)(
+    int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
+    ptrdiff_t ldc, int start, const REAL *bias) {
+    if (packed) FS(fs_tile_rows)(M, FS_MR, K, a, 1, b, c, ldc, start, bias);
+    else FS(fs_tile_rows)(M, 1, K, a, rows, b, c, ldc, start, bias);
+}
+
+/* A tile of which only `columns` columns exist: computed aside, then copied. */
+static void FS(fs_tile_edge)(int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows,
+                             const REAL *b, REAL *c, ptrdiff_t ldc, ptrdiff_t columns, int start,
+                             const REAL *bias) {
+    REAL tile[FS_MR * NR] = {0}, shift[NR] = {0};
+    size_t bytes = (size_t)columns * sizeof(REAL);
+    if (bias) memcpy(shift, bias, bytes);
+    for (int m = 0; m < M && start; m++) memcpy(tile + m * NR, c + m * ldc, bytes);
+    FS(fs_tile_any)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
+    for (int m = 0; m < M; m++) memcpy(c + m * ldc, tile + m * NR, bytes);
+}
+
+/* One to three rows, several panels at once (see b. in _gemm.h). */
+static __attribute__((noinline)) void FS(fs_tile_thin)(
+    int M, int panels, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b,
+    ptrdiff_t panel, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+    const ptrdiff_t step = 1;
+    if (panels == 4)
+        switch (M) { FS_TILE_CASE(1, 4); FS_TILE_CASE(2, 4); FS_TILE_CASE(3, 4); }
+    else
+        switch (M) { FS_TILE_CASE(1, 2); FS_TILE_CASE(2, 2); FS_TILE_CASE(3, 2); }
+}
+#undef FS_TILE_CASE
+
+/* Numbers that the packed form of a K x N matrix takes. */
+FS_INLINE ptrdiff_t FS(fs_packed_size)(ptrdiff_t K, ptrdiff_t N) {
+    return (N + NR - 1) / NR * NR * K;
+}
+
+/* VL x VL numbers, rows ld apart, transposed to rows NR apart. */
+FS_INLINE void FS(fs_transpose)(const REAL *x, ptrdiff_t ld, REAL *out) {
+    VEC v[FS_BYTES / sizeof(REAL)], w[FS_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) v[i] = *(const MEM *)(x + i * ld);
+#pragma GCC unroll 4
+    for (int stage = 1; stage < VL; stage *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < VL / 2; i++) {
+            w[2 * i] = FS(FS_LOW)(v[i], v[i + VL / 2]);
+            w[2 * i + 1] = FS(FS_HIGH)(v[i], v[i + VL / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++) v[i] = w[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) *(VEC *)(out + i * NR) = v[i];
+}
+
+/* Load n <= VL numbers; the other lanes are zero. */
+FS_INLINE VEC FS(fs_load)(const REAL *x, ptrdiff_t n) {
+    VEC v = {0};
+    if (n >= VL) return *(const MEM *)x;
+    if (n > 0) memcpy(&v, x, (size_t)n * sizeof(REAL));
+    return v;
+}
+
+/* Half a panel (VL columns): b[k * rs + n * cs], of which `columns` exist. */
+static void FS(fs_pack_half)(ptrdiff_t K, ptrdiff_t columns, const REAL *b, ptrdiff_t rs,
+                             ptrdiff_t cs, REAL *out) {
+    ptrdiff_t k = 0;
+    if (cs == 1)
+        for (; k < K; k++) *(VEC *)(out + k * NR) = FS(fs_load)(b + k * rs, columns);
+    else if (rs == 1 && columns >= VL)
+        for (; k + VL <= K; k += VL) FS(fs_transpose)(b + k, cs, out + k * NR);
+    for (; k < K; k++)
+        for (ptrdiff_t n = 0; n < VL; n++)
+            out[k * NR + n] = n < columns ? b[k * rs + n * cs] : 0;
+}
+
+/* Pack b (K x N), b[k * rs + n * cs], into panels. */
+static void FS(fs_pack)(ptrdiff_t K, ptrdiff_t N, const REAL *b, ptrdiff_t rs, ptrdiff_t cs,
+                        REAL *packed) {
+    for (ptrdiff_t n = 0; n < N; n += NR) {
+        REAL *out = packed + n * K;
+        FS(fs_pack_half)(K, N - n, b + n * cs, rs, cs, out);
+        FS(fs_pack_half)(K, N - n - VL, b + (n + VL) * cs, rs, cs, out + VL);
+    }
+}
+
+/* The next even share of the rows that are left. */
+FS_INLINE int FS(fs_share)(ptrdiff_t rows) {
+    ptrdiff_t tiles = (rows + FS_MR - 1) / FS_MR;
+    return (int)((rows + tiles - 1) / tiles);
+}
+
+/* Copy a block of a into tiles of up to MR rows: [tile][k][MR] where a is transposed. */
+static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
+                                ptrdiff_t cs, REAL *out) {
+    for (ptrdiff_t m = 0; m < M;) {
+        int share = FS(fs_share)(M - m);
+        for (ptrdiff_t k = 0; k < K; k++)
+            for (int i = 0; i < share; i++) out[k * FS_MR + i] = a[(m + i) * rs + k * cs];
+        out += K * FS_MR;
+        m += share;
+    }
+}
+
+/* a @ packed b for a block of rows and a stretch of k. panel: distance between panels. */
+static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
+                         int packed, const REAL *b, ptrdiff_t panel, REAL *c, ptrdiff_t ldc,
+                         int start, const REAL *bias) {
+    ptrdiff_t n = 0;
+    if (M <= 3 && !packed)
+        for (int panels = FS_MR > 6 ? 4 : 2; n + 2 * NR <= N; n += panels * NR) {
+            if (n + panels * NR > N) panels = 2;
+            FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, c + n, ldc,
+                             start, bias ? bias + n : NULL);
+        }
+    for (; n < N; n += NR) {
+        const REAL *column = b + n / NR * panel, *shift = bias ? bias + n : NULL, *tile = a;
+        for (ptrdiff_t m = 0; m < M;) {
+            int share = FS(fs_share)(M - m);
+            REAL *to = c + m * ldc + n;
+            if (n + NR <= N)
+                FS(fs_tile_any)(share, packed, K, tile, rs, column, to, ldc, start, shift);
+            else
+                FS(fs_tile_edge)(share, packed, K, tile, rs, column, to, ldc, N - n, start,
+                                 shift);
+            tile += packed ? K * FS_MR : share * rs;
+            m += share;
+        }
+    }
+}
+
+/* Rows that far apart meet in the same cache sets. */
+FS_INLINE int FS(fs_collides)(ptrdiff_t M, ptrdiff_t K, ptrdiff_t rs) {
+    return M > 3 && K >= 128 && (rs * (ptrdiff_t)sizeof(REAL)) % 1024 == 0;
+}
+
+/* Numbers of scratch that fs_rows needs for a of M x K. */
+FS_INLINE ptrdiff_t FS(fs_scratch_size)(ptrdiff_t M) {
+    return ((M < FS_MC ? M : FS_MC) + FS_MR) * (FS_KC + 16);
+}
+
+/* c = a @ b with b already packed (K deep); a[m * rs + k * cs]. */
+static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
+                        ptrdiff_t cs, const REAL *b, ptrdiff_t panel, REAL *c, ptrdiff_t ldc,
+                        int start, const REAL *bias, REAL *scratch) {
+    int columns = cs != 1 && M > 1, copies = !columns && (cs != 1 || FS(fs_collides)(M, K, rs));
+    for (ptrdiff_t m = 0; m < M; m += FS_MC) {
+        ptrdiff_t rows = M - m < FS_MC ? M - m : FS_MC;
+        for (ptrdiff_t k = 0; k < K || k == 0; k += FS_KC) {
+            ptrdiff_t depth = K - k < FS_KC ? K - k : FS_KC, stride = rs;
+            const REAL *block = a + m * rs + k * cs;
+            if (columns) FS(fs_pack_columns)(rows, depth, block, rs, cs, scratch);
+            if (copies) {
+                stride = FS_KC + 16;
+                for (ptrdiff_t i = 0; i < rows; i++)
+                    for (ptrdiff_t j = 0; j < depth; j++)
+                        scratch[i * stride + j] = block[i * rs + j * cs];
+            }
+            if (columns || copies) block = scratch;
+            FS(fs_block)(rows, N, depth, block, stride, columns, b + k * NR, panel, c + m * ldc,
+                         ldc, start || k > 0, k > 0 ? NULL : bias);
+        }
+    }
+}
+
+/* c = a @ packed b, the whole of b packed at once. */
+FS_INLINE void FS(fs_times_packed)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a,
+                                   ptrdiff_t rs, const REAL *packed, REAL *c, ptrdiff_t ldc,
+                                   int start, REAL *scratch) {
+    FS(fs_rows)(M, N, K, a, rs, 1, packed, K * NR, c, ldc, start, NULL, scratch);
+}
+
+/* c = a @ b for any strides of a and b; columns of c are contiguous. Returns 0 without memory. */
+static int FS(fs_gemm)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs_a,
+                       ptrdiff_t cs_a, const REAL *b, ptrdiff_t rs_b, ptrdiff_t cs_b, REAL *c,
+                       ptrdiff_t ldc, int accumulate, const REAL *bias) {
+    ptrdiff_t width = N < FS_NC ? N : FS_NC, deep = K < FS_KC ? K : FS_KC;
+    REAL *packed = fs_allocate(FS(fs_packed_size)(deep, width) + FS(fs_scratch_size)(M),
+                               sizeof(REAL));
+    if (!packed) return 0;
+    REAL *scratch = packed + FS(fs_packed_size)(deep, width);
+    for (ptrdiff_t n = 0; n < N; n += FS_NC) {
+        ptrdiff_t columns = N - n < FS_NC ? N - n : FS_NC;
+        for (ptrdiff_t k = 0; k < K || k == 0; k += FS_KC) {
+            ptrdiff_t depth = K - k < FS_KC ? K - k : FS_KC;
+            FS(fs_pack)(depth, columns, b + k * rs_b + n * cs_b, rs_b, cs_b, packed);
+            FS(fs_rows)(M, columns, depth, a + k * cs_a, rs_a, cs_a, packed, depth * NR, c + n,
+                        ldc, accumulate || k > 0, k > 0 ? NULL : bias ? bias + n : NULL, scratch);
+        }
+    }
+    free(packed);
+    return 1;
+}
+
+#undef VEC
+#undef MEM
+#undef VL
+#undef NR

@@ -1,0 +1,121 @@
+/* The only file that knows instruction sets.
+ *
+ * Vectors are the compiler's own vector types; an instruction set contributes its register
+ * width and its fused multiply-add. Everything is static inline: a function with external
+ * linkage, compiled once for AVX2 and once for AVX-512, could be merged by a linker, and the
+ * newer copy would then run on the older processor.
+ */
+#ifndef FASTSEQ_SIMD_H
+#define FASTSEQ_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define FS_BYTES 64 /* one register */
+#define FS_MR 14    /* rows of the micro-tile: 14 x 2 accumulators, 2 of b, 1 of a, 31 of 32 */
+#elif defined(__AVX2__)
+#define FS_BYTES 32
+#define FS_MR 6     /* 6 x 2 accumulators, 2 of b, 1 of a, 15 of 16 registers */
+#else
+#define FS_BYTES 16
+#define FS_MR 4
+#endif
+
+#define FS_INLINE static inline __attribute__((always_inline))
+
+typedef float fs_vec_f __attribute__((vector_size(FS_BYTES)));
+typedef double fs_vec_d __attribute__((vector_size(FS_BYTES)));
+/* The same vectors at any address. */
+typedef float fs_mem_f __attribute__((vector_size(FS_BYTES), aligned(4), may_alias));
+typedef double fs_mem_d __attribute__((vector_size(FS_BYTES), aligned(8), may_alias));
+
+/* a * b + c, rounded once where the processor can. */
+FS_INLINE fs_vec_f fs_vfma_f(fs_vec_f a, fs_vec_f b, fs_vec_f c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+    return _mm256_fmadd_ps(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+FS_INLINE fs_vec_d fs_vfma_d(fs_vec_d a, fs_vec_d b, fs_vec_d c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_pd(a, b, c);
+#elif defined(__AVX2__)
+    return _mm256_fmadd_pd(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+FS_INLINE float fs_fma_f(float a, float b, float c) {
+#if defined(__FMA__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+FS_INLINE double fs_fma_d(double a, double b, double c) {
+#if defined(__FMA__)
+    return __builtin_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* Interleave the lower (upper) halves of two vectors: the butterfly of a transposition. */
+#if FS_BYTES == 64
+#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,16,1,17,2,18,3,19,4,20,5,21,6,22,7,23)
+#define FS_HIGH_f(a, b) \
+    __builtin_shufflevector(a, b, 8,24,9,25,10,26,11,27,12,28,13,29,14,30,15,31)
+#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,8,1,9,2,10,3,11)
+#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 4,12,5,13,6,14,7,15)
+#elif FS_BYTES == 32
+#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,8,1,9,2,10,3,11)
+#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 4,12,5,13,6,14,7,15)
+#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,4,1,5)
+#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 2,6,3,7)
+#else
+#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,4,1,5)
+#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 2,6,3,7)
+#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,2)
+#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,3)
+#endif
+
+/* Subnormal numbers cost hundreds of cycles each. Kernels treat them as zero and give the
+ * thread its floating-point state back. */
+FS_INLINE unsigned fs_flush_subnormals(void) {
+#if defined(__SSE2__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
+    return before;
+#elif defined(__aarch64__)
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | (1u << 24)));
+    return (unsigned)before;
+#else
+    return 0;
+#endif
+}
+
+FS_INLINE void fs_restore_subnormals(unsigned before) {
+#if defined(__SSE2__)
+    _mm_setcsr(before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)before));
+#else
+    (void)before;
+#endif
+}
+
+#endif

@@ -1,0 +1,100 @@
+"""Compile the kernels: one extension module for each instruction set, from the same sources."""
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = bool(os.environ.get("FASTSEQ_DEBUG"))  # bounds checks, slow
+ANNOTATE = bool(os.environ.get("FASTSEQ_ANNOTATE"))  # HTML beside each .pyx
+LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
+
+# No -ffast-math. A fused multiply-add stands where the source says so and nowhere else, so that
+# avx2 and avx512 give the same bits; loops over several arrays may be checked for overlap.
+FLAGS = ["-O1" if DEBUG else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+# Cython drops the const of temporaries.
+FLAGS += ["-Wno-discarded-qualifiers", "-Wno-unused-function", "-g0"]
+GCC_FLAGS = ["--param=vect-max-version-for-alias-checks=100"]
+BUILDS = {
+    "generic": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
+        "-mprefer-vector-width=512",
+    ],
+}  # fmt: skip
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+KERNELS = Path("fastseq/_kernels")
+SHARED = sorted(str(path) for path in KERNELS.glob("_*") if path.suffix in (".h", ".pxi"))
+
+
+def extension(name, flags):
+    return Extension(
+        f"fastseq._kernels.{name}",
+        [str(KERNELS / f"{name}.pyx")],
+        depends=SHARED,
+        extra_compile_args=FLAGS + flags,
+        define_macros=[LIMITED_API],
+        py_limited_api=True,
+    )
+
+
+class Build(build_ext):
+    """Adds the flags that this compiler has, OpenMP among them."""
+
+    def build_extensions(self):
+        gcc = self.accepts(GCC_FLAGS)
+        openmp = self.accepts(["-fopenmp"])
+        for each in self.extensions:
+            each.extra_compile_args += GCC_FLAGS if gcc else []
+            if openmp and not each.name.endswith("_cpu"):
+                each.extra_compile_args += ["-fopenmp"]
+                each.extra_link_args += ["-fopenmp"]
+        self.parallel = self.parallel or os.cpu_count()
+        super().build_extensions()
+
+    def accepts(self, flags):
+        """Whether a program compiles and links with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "main.c")
+            source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=flags
+                )
+                self.compiler.link_executable(
+                    objects, "main", output_dir=folder, extra_postargs=flags
+                )
+            except Exception:  # every compiler class raises errors of its own
+                return False
+            return True
+
+
+if sys.platform == "win32":
+    raise SystemExit("fastseq: the kernels need GCC or Clang (on Windows: WSL)")
+
+extensions = [extension("_cpu", [])]
+extensions += [extension(name, flags) for name, flags in BUILDS.items() if not flags or X86]
+
+setup(
+    cmdclass={"build_ext": Build},
+    ext_modules=cythonize(
+        extensions,
+        annotate=ANNOTATE,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "embedsignature": True,
+            "freethreading_compatible": False,
+        },
+    ),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
