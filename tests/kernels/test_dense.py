@@ -1,0 +1,212 @@
+"""Products, rows of tables and heads of every build, against NumPy in double precision."""
+
+import itertools
+
+import numpy as np
+import pytest
+from compare import LAYOUTS, assert_close, frozen, laid_out, same_bits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.cases import HEADS, LARGE_HEADS, LARGE_PRODUCTS, PRODUCTS
+
+
+def normal(rng, dtype, *shape):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+# -- matmul --------------------------------------------------------------------------------
+
+
+def assert_product(k, a, b, bias, accumulate, columns=0):
+    """a @ b + bias in the middle of an array whose margins must stay as they are."""
+    (M, K), N = a.shape, b.shape[1]
+    margin = np.arange((M + 2) * (N + 2 * columns), dtype=a.dtype).reshape(M + 2, -1) % 7 + 100
+    array = margin.copy()
+    out = array[1 : M + 1, columns : columns + N]
+    out[...] = np.arange(N) % 5 if accumulate else np.nan
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    exact = exact + (0.0 if bias is None else bias) + (np.arange(N) % 5 if accumulate else 0.0)
+    k.matmul(a, b, out, bias, accumulate)
+    # The rounding of a sum of K terms, here and in `exact`, is a random walk.
+    assert_close(out, exact, f"{M, N, K}", factor=max(16, K**0.5))
+    out[...] = margin[1 : M + 1, columns : columns + N]
+    assert same_bits(array, margin)
+
+
+PAIRS = list(zip(LAYOUTS, LAYOUTS[1:] + LAYOUTS[:1], strict=True))
+
+
+@pytest.mark.parametrize(("M", "N", "K"), PRODUCTS)
+@pytest.mark.parametrize("layouts", PAIRS, ids=str)
+def test_matmul(k, dtype, rng, M, N, K, layouts):
+    a, b = (
+        laid_out(normal(rng, dtype, *shape), layout)
+        for shape, layout in zip(((M, K), (K, N)), layouts, strict=True)
+    )
+    a.flags.writeable = b.flags.writeable = False
+    bias = frozen(normal(rng, dtype, N))
+    for one, accumulate in itertools.product((None, bias), (False, True)):
+        assert_product(k, a, b, one, accumulate, columns=3)
+
+
+@pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, LAYOUTS)), ids=str)
+def test_matmul_layouts(k, dtype, rng, layouts):
+    a, b = laid_out(normal(rng, dtype, 15, 17), layouts[0]), normal(rng, dtype, 17, 33)
+    assert_product(k, a, laid_out(b, layouts[1]), None, True)
+
+
+def test_matmul_of_one_row_repeated(k, dtype, rng):
+    """Strides of zero."""
+    a = np.broadcast_to(normal(rng, dtype, 19), (5, 19))
+    b = np.broadcast_to(normal(rng, dtype, 19, 1), (19, 40))
+    assert_product(k, a, b, None, False)
+
+
+sizes = st.integers(0, 40)
+
+
+@given(sizes, sizes, sizes, st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS), st.booleans())
+@settings(max_examples=25, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+def test_matmul_of_any_shape(k, dtype, M, N, K, left, right, accumulate):
+    rng = np.random.default_rng([M, N, K])
+    a, b = normal(rng, dtype, M, K), normal(rng, dtype, K, N)
+    bias = normal(rng, dtype, N)
+    assert_product(k, laid_out(a, left), laid_out(b, right), bias, accumulate, columns=1)
+
+
+@pytest.mark.parametrize(("M", "N", "K"), LARGE_PRODUCTS)
+def test_large_matmul(compiled, dtype, rng, M, N, K):
+    a, b = normal(rng, dtype, M, K), normal(rng, dtype, K, N)
+    for layout, accumulate in itertools.product(("contiguous", "transposed"), (False, True)):
+        assert_product(compiled, laid_out(a, layout), laid_out(b, layout), None, accumulate)
+
+
+# -- rows ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("M", "N"), [(1, 1), (5, 3), (14, 33), (33, 17), (3, 65), (0, 4), (4, 0)])
+def test_sum_rows(k, dtype, rng, M, N):
+    wide, start = normal(rng, dtype, M, N + 2), normal(rng, dtype, N)
+    for a in (frozen(wide[:, :N].copy()), wide[:, 1 : N + 1]):
+        out = start.copy()
+        k.sum_rows(a, out)
+        assert_close(out, start + a.astype(np.float64).sum(axis=0))
+
+
+@pytest.mark.parametrize(("V", "N", "R"), [(1, 1, 1), (6, 33, 9), (40, 16, 31), (3, 5, 0)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_rows_of_tables(k, dtype, rng, V, N, R, with_bias):
+    table, rows = frozen(normal(rng, dtype, V, N)), frozen(normal(rng, dtype, R, N))
+    ids = frozen(rng.integers(0, V, R))
+    bias = frozen(normal(rng, dtype, N)) if with_bias else None
+    out = np.full((R, N), np.nan, dtype)
+    k.gather_rows(table, ids, bias, out)
+    assert same_bits(out, table[ids] + bias if with_bias else table[ids])
+    summed, exact = table.copy(), table.astype(np.float64)
+    k.scatter_add_rows(rows, ids, summed)
+    np.add.at(exact, ids, rows)
+    assert_close(summed, exact)
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**40, -(2**63)])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_ids_out_of_range(k, dtype, rng, bad, at):
+    table, rows, ids = normal(rng, dtype, 5, 3), normal(rng, dtype, 3, 3), np.array([4, 0, 4])
+    ids[at] = bad
+    out, before = np.full((3, 3), 7, dtype), table.copy()
+    with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
+        k.gather_rows(table, ids, None, out)
+    with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
+        k.scatter_add_rows(rows, ids, table)
+    assert (out == 7).all()
+    assert same_bits(table, before)
+
+
+# -- softmax and head ----------------------------------------------------------------------
+
+
+def targets_for(rng, N, V):
+    """Some rows are left out."""
+    targets = rng.integers(0, V, N)
+    targets[1::4] = -1 - rng.integers(0, 2**40, targets[1::4].size)
+    return frozen(targets)
+
+
+def cross_entropy(z, targets):
+    """Losses and d Σ losses / dz."""
+    N = len(targets)
+    top = z.max(axis=1, keepdims=True) if N else z[:, :1]
+    total = np.exp(z - top).sum(axis=1, keepdims=True)
+    one_hot = np.arange(z.shape[1]) == targets[:, None]
+    kept = (targets >= 0)[:, None]
+    losses = kept * (np.log(total) + top - (z * one_hot).sum(axis=1, keepdims=True))
+    return losses[:, 0], kept * (np.exp(z - top) / total - one_hot)
+
+
+@pytest.mark.parametrize(("N", "V", "H"), HEADS)
+@pytest.mark.parametrize("size", [1.0, 3e3])
+def test_softmax_cross_entropy(k, dtype, rng, N, V, H, size):
+    z, targets = frozen(normal(rng, dtype, N, V) * dtype.type(size)), targets_for(rng, N, V)
+    want, gradient = cross_entropy(z.astype(np.float64), targets)
+    losses, dz, inplace = np.full(N, np.nan, dtype), np.full((N, V), np.nan, dtype), z.copy()
+    k.softmax_cross_entropy(z, targets, 1.0, losses, None)
+    assert_close(losses, want, "losses")
+    losses.fill(np.nan)
+    k.softmax_cross_entropy(z, targets, 0.3, losses, dz)
+    assert_close(losses, want, "losses")
+    assert_close(dz, 0.3 * gradient, "dlogits", factor=4)
+    k.softmax_cross_entropy(inplace, targets, 0.3, losses, inplace)
+    assert same_bits(inplace, dz)
+
+
+def assert_head(k, dtype, rng, N, V, H, bias, accumulate):
+    h = frozen(normal(rng, dtype, N, H))
+    w = frozen(normal(rng, dtype, V, H) * dtype.type(H**-0.5))
+    b = frozen(normal(rng, dtype, V)) if bias else None
+    targets = targets_for(rng, N, V)
+    z = h.astype(np.float64) @ w.T.astype(np.float64) + (b if bias else 0.0)
+    want, dz = cross_entropy(z, targets)
+    losses, again, dh = (np.full(s, np.nan, dtype) for s in (N, N, (N, H)))
+    dw, db = (np.full(s, 2.0 if accumulate else np.nan, dtype) for s in ((V, H), V))
+    k.head_losses(h, w, b, targets, losses)
+    k.head_backward(h, w, b, targets, 0.3, again, dh, dw, db if bias else None, accumulate)
+    assert same_bits(losses, again)
+    assert_close(losses, want, "losses")
+    start = 2.0 if accumulate else 0.0
+    assert_close(dh, 0.3 * dz @ w, "dh")
+    assert_close(dw, start + 0.3 * dz.T @ h, "dw")
+    if bias:
+        assert_close(db, start + 0.3 * dz.sum(axis=0), "db")
+
+
+@pytest.mark.parametrize(("N", "V", "H"), HEADS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("accumulate", [True, False])
+def test_head(k, dtype, rng, N, V, H, bias, accumulate):
+    assert_head(k, dtype, rng, N, V, H, bias, accumulate)
+
+
+@pytest.mark.parametrize(("N", "V", "H"), LARGE_HEADS)
+def test_large_head(compiled, dtype, rng, N, V, H):
+    for accumulate in (False, True):
+        assert_head(compiled, dtype, rng, N, V, H, True, accumulate)
+
+
+@pytest.mark.parametrize("bad", [6, 2**40])
+@pytest.mark.parametrize("at", [0, 2])
+def test_targets_out_of_range(k, dtype, rng, bad, at):
+    h, w, z = normal(rng, dtype, 3, 4), normal(rng, dtype, 6, 4), normal(rng, dtype, 3, 6)
+    targets = np.array([5, -1, 0])
+    targets[at] = bad
+    outs = [np.full(s, 7, dtype) for s in (3, (3, 6), (3, 4), (6, 4), 6)]
+    losses, dz, dh, dw, db = outs
+    for call in (
+        lambda: k.softmax_cross_entropy(z, targets, 1.0, losses, dz),
+        lambda: k.head_losses(h, w, None, targets, losses),
+        lambda: k.head_backward(h, w, None, targets, 1.0, losses, dh, dw, db, False),
+    ):
+        with pytest.raises(IndexError, match=rf"targets: .* got {bad} at position {at}"):
+            call()
+    assert all((out == 7).all() for out in outs)
