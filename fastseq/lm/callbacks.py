@@ -1,0 +1,118 @@
+"""What watches a training: a base class, the console, TensorBoard."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+Record = dict[str, Any]
+
+_REFRESH_SECONDS = 0.2
+
+
+class Callback:
+    """Override what you want to hear of. `trainer.stop()` ends the training from within."""
+
+    def started(self, trainer: Trainer) -> None:
+        """`fit` begins, or goes on after a resume."""
+
+    def stepped(self, trainer: Trainer) -> None:
+        """A step is done; called very often."""
+
+    def recorded(self, trainer: Trainer, record: Record) -> None:
+        """A line of metrics."""
+
+    def sampled(self, trainer: Trainer, text: str) -> None:
+        """A sample."""
+
+    def ended(self, trainer: Trainer) -> None:
+        """`fit` ends, for whatever reason."""
+
+
+def summary(record: Record) -> str:
+    """A line of metrics for people."""
+    names = {"train_loss": "loss", "valid_loss": "valid", "tokens_per_second": "tokens/s"}
+    parts = [f"step {record['step']:,}", f"epoch {record['epoch']:.2f}"]
+    for key, name in names.items():
+        if record.get(key) is not None:
+            value = record[key]
+            parts.append(f"{name} {value:,.0f}" if value >= 1000 else f"{name} {value:.3f}")
+    return "  ".join(parts)
+
+
+class Console(Callback):
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._bar: tqdm[Any] | None = None
+        self._next = 0.0
+
+    def started(self, trainer: Trainer) -> None:
+        if self._stream.isatty():
+            layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
+            done = trainer.budget_used()
+            self._bar = tqdm(
+                total=1.0, initial=done, file=self._stream, bar_format=layout, dynamic_ncols=True
+            )
+
+    def stepped(self, trainer: Trainer) -> None:
+        if self._bar is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _REFRESH_SECONDS
+            self._bar.n = trainer.budget_used()
+            self._bar.set_description_str(summary(trainer.snapshot()), refresh=True)
+
+    def recorded(self, trainer: Trainer, record: Record) -> None:
+        if self._bar is None or "valid_loss" in record:
+            self._write(summary(record))
+
+    def sampled(self, trainer: Trainer, text: str) -> None:
+        self._write(f"--- sample at step {trainer.progress.step:,}\n{text}\n---")
+
+    def _write(self, text: str) -> None:
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._bar.write(text, file=self._stream)
+
+    def ended(self, trainer: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.n = trainer.budget_used()
+            self._bar.close()
+            self._bar = None
+
+
+class TensorBoard(Callback):
+    """Every figure to TensorBoard, by way of tensorboardX."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    @staticmethod
+    def available() -> bool:
+        return find_spec("tensorboardX") is not None
+
+    def started(self, trainer: Trainer) -> None:
+        from tensorboardX import SummaryWriter
+
+        # What a killed run wrote after its last checkpoint is written again.
+        self._writer = SummaryWriter(self._folder, purge_step=trainer.progress.step + 1)
+
+    def recorded(self, trainer: Trainer, record: Record) -> None:
+        for name, value in record.items():
+            if name != "step" and value is not None:
+                self._writer.add_scalar(name, value, record["step"])
+
+    def sampled(self, trainer: Trainer, text: str) -> None:
+        self._writer.add_text("sample", text, trainer.progress.step)
+
+    def ended(self, trainer: Trainer) -> None:
+        self._writer.close()
