@@ -23,11 +23,19 @@ def save_file(
     path : path-like
     metadata : mapping of str to str, optional
         Stored in the header.
+
+    Raises
+    ------
+    TypeError
+        An array of something else than real numbers.
+    OSError
+        The place cannot be written to.
     """
     # The writer takes the bytes as they lie in memory, so each array must be C-contiguous and
     # in native byte order.
-    arrays = {name: _plain(np.asarray(value)) for name, value in tensors.items()}
+    arrays = {name: _plain(name, np.asarray(value)) for name, value in tensors.items()}
     partial = f"{os.fspath(path)}.{os.getpid()}.partial"
+    open(partial, "wb").close()  # an OSError that names the path, where it cannot be written
     try:
         safetensors.save_file(arrays, partial, None if metadata is None else dict(metadata))
         os.replace(partial, path)
@@ -48,5 +56,7 @@ def load_file(path: Path) -> dict[str, np.ndarray]:
     return safetensors.load_file(os.fspath(path))
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def _plain(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     return np.array(array, array.dtype.newbyteorder("="), order="C")

@@ -82,9 +82,9 @@ def test_nonlinearity():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_on_one_layer_warns(cell):
-    with pytest.warns(UserWarning) as theirs:
+    with pytest.warns(UserWarning, match="dropout option") as theirs:
         getattr(torch.nn, cell)(I, H, dropout=0.5)
-    with pytest.warns(UserWarning) as ours:
+    with pytest.warns(UserWarning, match="dropout option") as ours:
         getattr(nn, cell)(I, H, dropout=0.5)
     assert words(ours[0].message, 8) == words(theirs[0].message, 8)
     assert ours[0].filename == __file__
@@ -197,7 +197,7 @@ def test_backward(cell):
     dy = np.zeros((2, 5, H), np.float32)
     with pytest.raises(RuntimeError, match="no forward call"):
         layer.backward(dy)
-    y, state = layer(x)
+    _, state = layer(x)
     with pytest.raises(RuntimeError, match="Mismatch in shape"):
         layer.backward(dy[:, 1:])
     with pytest.raises(RuntimeError, match="Mismatch in shape"):

@@ -16,7 +16,7 @@ CASES = [
     ("LSTM", {"proj_size": 2, "num_layers": 2, "bidirectional": True}),
     ("LSTM", {"num_layers": 3, "dropout": 0.5}),
 ]
-T, B, I, H = 3, 2, 2, 3
+T, B, I, H = 3, 2, 2, 3  # noqa: E741
 
 
 def numerical(loss, array, step=1e-6):

@@ -48,9 +48,8 @@ def test_names_and_order():
     ]
     assert names[-2:] == ["head.1.weight", "head.1.bias"]
     assert list(module.state_dict()) == names
-    assert [p is q for p, (_, q) in zip(module.parameters(), module.named_parameters())] == [
-        True
-    ] * len(names)
+    for p, (_, q) in zip(module.parameters(), module.named_parameters(), strict=True):
+        assert p is q
 
 
 def test_a_shared_parameter_counts_once_and_is_stored_under_both_names():

@@ -25,7 +25,9 @@ def make(request):
     """Builds a layer of one kind: two layers, two directions."""
 
     def build(**options):
-        return CELLS[request.param](**({"num_layers": 2, "bidirectional": True, "seed": 5} | options))
+        return CELLS[request.param](
+            **({"num_layers": 2, "bidirectional": True, "seed": 5} | options)
+        )
 
     return build
 

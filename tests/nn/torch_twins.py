@@ -37,8 +37,9 @@ class Case:
 
     def options(self):
         """Keyword arguments that both constructors take."""
-        options = dict(num_layers=self.layers, bias=self.bias, batch_first=self.batch_first,
-                       bidirectional=self.bidirectional)  # fmt: skip
+        names = {"num_layers": "layers", "bias": "bias"}
+        names |= {"batch_first": "batch_first", "bidirectional": "bidirectional"}
+        options = {name: getattr(self, field) for name, field in names.items()}
         if self.cell == "RNN":
             options["nonlinearity"] = self.nonlinearity
         if self.cell == "LSTM":
@@ -91,7 +92,7 @@ def run_ours(case, layer, arrays):
 
 def run_torch(case, layer, arrays):
     """The same from PyTorch, through a packed sequence where there are lengths."""
-    *floats, = (torch.from_numpy(a) for i, a in enumerate(arrays) if i != 3)
+    (*floats,) = (torch.from_numpy(a) for i, a in enumerate(arrays) if i != 3)
     x, h0, c0, dy, dh, dc = floats
     lengths = arrays[3]
     leaves = {"x": x, "h0": h0, "c0": c0} if case.cell == "LSTM" else {"x": x, "h0": h0}
