@@ -27,6 +27,10 @@ CLIP_VALUE = 5.0
 EPSILON = 1e-8
 SAMPLES = 5  # drawn in the course of one experiment, at equal distances
 TAIL = 20  # updates whose mean loss tells what level was reached
+DEFECTS = (
+    "The published program rounds every sigmoid and tanh to 4 decimals and takes its forget "
+    "gate's gradient at the pre-activation; neither is repeated here."
+)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,11 @@ class Task:
     batches: Batches
     comparable: bool
 
+    @property
+    def shown_losses(self) -> Mapping[int, float]:
+        """Published losses that this task's may stand beside."""
+        return self.experiment.published_losses if self.comparable else {}
+
 
 @dataclass
 class Result:
@@ -166,6 +175,12 @@ class Result:
     def level(self) -> float:
         """Mean loss of the last updates."""
         return float(np.mean(self.losses[-TAIL:]))
+
+    def ratio(self, settings: Settings) -> float | None:
+        """Published time through this one, where it was the same work."""
+        if not settings.same_work:
+            return None
+        return self.task.experiment.published_seconds / self.seconds
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
@@ -270,8 +285,10 @@ class Training:
 
     def sample(self) -> str:
         """Text from the last window's first token and the state that training has reached."""
-        seed, length = self.settings.seed + self.updates, self.settings.sample_length
-        drawn = self.lm.sample_tokens([self._first], length, state=self._state, seed=seed)
+        seed = int(self.lm.random.integers(1 << 32))
+        drawn = self.lm.sample_tokens(
+            [self._first], self.settings.sample_length, state=self._state, seed=seed
+        )
         return self.lm.vocabulary.decode(drawn.ids)
 
 
@@ -303,3 +320,9 @@ def train(task: Task, settings: Settings) -> Iterator[Result]:
         result.seconds += perf_counter() - start
         yield result
         start = perf_counter()  # what the caller does meanwhile does not count
+
+
+def visible(text: str) -> str:
+    """Text in quotes on one line, control characters as escapes."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"“{''.join(shown)}”"

@@ -1,0 +1,215 @@
+"""What the commands do with their arguments: public calls, and printing what they return."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import backend, benchmark, plots, reproduction
+from .experiments import Settings
+from .lm import (
+    LanguageModel,
+    ModelConfig,
+    Progress,
+    Sampling,
+    Trainer,
+    TrainingConfig,
+    longest_copied_run,
+)
+from .lm.callbacks import summary
+from .lm.checkpoint import LAST, describe, open_checkpoint
+from .lm.tensorfile import atomic_file
+from .text import Corpus, Vocabulary, find_sources, read_text
+
+# What `train` starts from where `LanguageModel` is smaller.
+MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256}
+
+
+def _given(cls: type[Any], args: Namespace) -> dict[str, Any]:
+    """Fields of a dataclass that stand on the command line."""
+    return {f.name: getattr(args, f.name) for f in fields(cls) if hasattr(args, f.name)}
+
+
+def _use_threads(args: Namespace) -> None:
+    if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"threads: expected at least 1, got {args.threads}")
+        backend.set_num_threads(args.threads)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+# -- experiments -----------------------------------------------------------------------------
+
+
+def reproduce(args: Namespace) -> None:
+    settings = Settings(**_given(Settings, args))
+    reproduction.reproduce(args.corpus, args.experiments, settings, args.backend, args.out)
+
+
+def bench(args: Namespace) -> None:
+    settings = Settings(**_given(Settings, args))
+    timings = benchmark.bench(args.experiments, args.rounds, settings=settings)
+    if args.json:
+        rows = [asdict(timing) | {"ratio": timing.ratio} for timing in timings]
+        _print_json({"config": backend.show_config(), "timings": rows})
+        return
+    config = backend.show_config()
+    print(f"{config['cpu']}, kernels {config['backend']}, one thread")
+    print(f"{'':11} {'plain Python':^22} {config['backend']:^22}")
+    print(f"{'experiment':<11}" + f" {'updates/s':>10} {'tokens/s':>11}" * 2 + f" {'ratio':>8}")
+    for timing in timings:
+        oracle = _rates(timing.oracle_seconds, timing.tokens)
+        compiled = _rates(timing.compiled_seconds, timing.tokens)
+        print(f"{timing.experiment:<11} {oracle} {compiled} {timing.ratio:>7,.0f}×", flush=True)
+
+
+def _rates(seconds: float, tokens: int) -> str:
+    """Updates and tokens per second."""
+    digits = 3 if seconds > 1 else 1
+    return f"{1 / seconds:>10,.{digits}f} {tokens / seconds:>11,.0f}"
+
+
+# -- training --------------------------------------------------------------------------------
+
+
+def train(args: Namespace) -> None:
+    _use_threads(args)
+    out = Path(args.out or Path("runs") / Path(args.paths[0]).stem)
+    trainer = _resumed(args, out) if args.resume else _new_trainer(args, out)
+    print(f"Training in {out}: {trainer.corpus!r}", file=sys.stderr)
+    history = trainer.fit()
+    _draw(history, out / "loss.png")
+
+
+def _new_trainer(args: Namespace, out: Path) -> Trainer:
+    # Options first: what is wrong with them shows before any file is read.
+    model = ModelConfig(**MODEL_DEFAULTS | _given(ModelConfig, args))
+    config = TrainingConfig(**_given(TrainingConfig, args))
+    corpus = Corpus.from_files(args.paths, _vocabulary_maker(args), valid=args.valid)
+    return Trainer(LanguageModel(corpus.vocabulary, **asdict(model)), corpus, config, out)
+
+
+def _vocabulary_maker(args: Namespace) -> Vocabulary | Callable[[Iterable[str]], Vocabulary]:
+    if args.level == "byte":
+        return Vocabulary.bytes()
+    if args.level == "char":
+        return Vocabulary.characters
+    return partial(Vocabulary.words, max_size=args.vocabulary_size or None, eos=True)
+
+
+def _resumed(args: Namespace, out: Path) -> Trainer:
+    stored, vocabulary = describe(open_checkpoint(out / LAST))
+    for name, value in _given(ModelConfig, args).items():
+        if value != getattr(stored, name):
+            raise ValueError(f"{name}: the training has {getattr(stored, name)}, got {value}")
+    corpus = Corpus.from_files(args.paths, vocabulary, valid=args.valid)
+    return Trainer.resume(out, corpus, **_given(TrainingConfig, args))
+
+
+def _draw(history: list[dict[str, Any]], path: Path) -> None:
+    try:
+        picture = plots.training_curve(history)
+    except plots.PlotError as error:
+        print(f"{path.name} not drawn: {error}", file=sys.stderr)
+        return
+    with atomic_file(path) as file:
+        file.write(picture)
+
+
+# -- models ----------------------------------------------------------------------------------
+
+
+def sample(args: Namespace) -> None:
+    _use_threads(args)
+    lm = LanguageModel.load(args.model)
+    options = _given(Sampling, args) | {"stop": args.stop, "seed": args.seed}
+    if args.stream:
+        if args.count > 1 or args.json or args.novelty:
+            raise ValueError("stream: expected neither count, json nor novelty beside it")
+        for piece in lm.generate(args.prime, args.length, **options):
+            print(piece, end="", flush=True)
+        print()
+        return
+    texts = lm.samples(args.count, args.prime, args.length, **options)
+    copied = [_copied(lm, text, args.novelty) for text in texts] if args.novelty else []
+    if args.json:
+        _print_json({"samples": texts} | ({"copied": copied} if copied else {}))
+        return
+    print("\n---\n".join(texts))
+    for run in copied:
+        print(f"longest copied run, {run['tokens']} tokens: {run['text']!r}")
+
+
+def _copied(lm: LanguageModel, text: str, paths: list[str]) -> dict[str, Any]:
+    """The longest run of a sample's tokens that stands in texts."""
+    ids = lm.vocabulary.encode(text)
+    known = Corpus.from_files(paths, lm.vocabulary).tokens()
+    run = longest_copied_run(ids, known)
+    start = run.sample_start
+    return {"tokens": run.length, "text": lm.vocabulary.decode(ids[start : start + run.length])}
+
+
+def evaluate(args: Namespace) -> None:
+    _use_threads(args)
+    lm = LanguageModel.load(args.model)
+    scores = {}
+    for path in find_sources(args.paths):
+        text = read_text(path)
+        try:
+            score = lm.evaluate(text, batch_size=args.batch_size)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        scores[str(path)] = asdict(score)
+        if not args.json:
+            print(
+                f"{path}: {score.nats_per_token:.4f} nats per token, "
+                f"{score.bits_per_character:.4f} bits per character, "
+                f"perplexity {score.perplexity:.4g}, {score.unknown_rate:.2%} unknown, "
+                f"{score.tokens:,} tokens"
+            )
+    if args.json:
+        _print_json(scores)
+
+
+def info(args: Namespace) -> None:
+    facts = backend.show_config() if args.model is None else describe_model(args.model)
+    if args.json:
+        _print_json(facts)
+        return
+    history = facts.pop("history", [])
+    for name, value in facts.items():
+        if isinstance(value, list):
+            value = ", ".join(value)
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key} {v}" for key, v in value.items())
+        print(f"{name:<12} {value}")
+    for record in history:
+        print(f"{'':<12} {summary(record)}")
+
+
+def describe_model(path: str) -> dict[str, Any]:
+    """What a checkpoint or run directory tells: model, vocabulary, training."""
+    file = open_checkpoint(path)
+    config, vocabulary = describe(file)
+    names = config.parameter_shapes(len(vocabulary))
+    facts: dict[str, Any] = {
+        "model": asdict(config),
+        "parameters": sum(file.tensors[name].size for name in names),
+        "vocabulary": {"level": vocabulary.level, "tokens": len(vocabulary)},
+        "written by": f"fastseq {file.metadata.get('fastseq', '(unknown)')}",
+    }
+    if "progress" in file.metadata:
+        facts["progress"] = asdict(Progress.from_json(file.metadata["progress"]))
+    metrics = Path(path) / "metrics.jsonl"
+    if metrics.is_file():
+        facts["history"] = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return facts
