@@ -123,14 +123,21 @@ def test_a_checkpoint_older_than_the_metrics(tmp_path):
 
 
 PROGRAM = """
-import sys
+import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
+from fastseq.lm import Callback, TensorBoard
 from test_resume import resume, start
+
+class Slow(Callback):
+    def stepped(self, trainer):
+        time.sleep(0.005)
+
+TensorBoard.available = staticmethod(lambda: False)  # it takes seconds to import
 out = Path(sys.argv[1])
 begun = (out / "last.safetensors").exists()
-trainer = resume(out) if begun else start(out, steps=1500, save_minutes=1e-5)
-trainer.fit()
+config = {"steps": int(sys.argv[3]), "save_minutes": 1e-5}
+(resume(out, [Slow()]) if begun else start(out, callbacks=[Slow()], **config)).fit()
 """
 
 
@@ -139,7 +146,8 @@ def test_kill_9_of_a_process(tmp_path, kills):
     """SIGKILL at random moments, and every time a checkpoint that loads."""
     out = tmp_path / "broken"
     last, rng = out / "last.safetensors", np.random.default_rng(0)
-    command = [sys.executable, "-c", PROGRAM, str(out), os.path.dirname(__file__)]
+    steps = 40 + 30 * kills
+    command = [sys.executable, "-c", PROGRAM, str(out), os.path.dirname(__file__), str(steps)]
     for _ in range(kills):
         process = subprocess.Popen(command)
         before = changed(last)
@@ -150,7 +158,7 @@ def test_kill_9_of_a_process(tmp_path, kills):
         assert process.wait() == -signal.SIGKILL
         LanguageModel.load(last)
     subprocess.run(command, check=True)
-    start(tmp_path / "whole", steps=1500, save_minutes=1e9).fit()
+    start(tmp_path / "whole", steps=steps, save_minutes=1e9).fit()
     assert_same_end(tmp_path / "whole", out)
 
 
