@@ -90,7 +90,10 @@ class Stack:
                     c_n[k] = direction.c_end
             if layer is not self.layers[-1]:
                 rows = self._between(number, outputs, rng).reshape(T * B, -1)
-        y = self._join(outputs, np.empty((T, B, self._width()), self.dtype))
+        if self.directions == 1:
+            y = outputs[0].copy()
+        else:
+            y = self._join(outputs, np.empty((T, B, self._width()), self.dtype))
         if lengths is not None:
             zero_padding(y, lengths)
         return y, h_n, c_n

@@ -1,0 +1,87 @@
+"""Equalities that hold for every shape, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import nn
+
+CELLS = {
+    "RNN": lambda *a, **k: nn.RNN(*a, **k),
+    "relu": lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k),
+    "GRU": lambda *a, **k: nn.GRU(*a, **k),
+    "LSTM": lambda *a, **k: nn.LSTM(*a, **k),
+    "projected": lambda I, H, **k: nn.LSTM(I, H + 1, proj_size=H, **k),  # noqa: E741
+}
+SHAPES = st.tuples(*[st.integers(1, 6)] * 4)  # T, B, I, H
+
+
+def states(result):
+    return [result[0], *(result[1] if isinstance(result[1], tuple) else [result[1]])]
+
+
+def same_bits(first, second):
+    return all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+def inputs(T, B, I):  # noqa: E741
+    return np.random.default_rng(T + 7 * B + 49 * I).normal(size=(T, B, I)).astype(np.float32)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=20)
+@given(shape=SHAPES, cut=st.integers(1, 6), layers=st.integers(1, 3))
+def test_a_sequence_may_be_cut_anywhere(cell, shape, cut, layers):
+    T, B, I, H = shape  # noqa: E741
+    layer, x = CELLS[cell](I, H, num_layers=layers, seed=0), inputs(T, B, I)
+    whole = layer(x)
+    cut = min(cut, T)
+    y, state = layer(x[:cut])
+    if cut < T:
+        rest, state = layer(x[cut:], state)
+        y = np.concatenate([y, rest])
+    assert same_bits(states((y, state)), states(whole))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=20)
+@given(shape=SHAPES)
+def test_the_second_direction_is_the_first_run_backwards(cell, shape):
+    T, B, I, H = shape  # noqa: E741
+    both, x = CELLS[cell](I, H, bidirectional=True, seed=0), inputs(T, B, I)
+    single = CELLS[cell](I, H)
+    names = single.state_dict()
+    y = both(x)[0]
+    single.load_state_dict({name: getattr(both, name).data for name in names})
+    assert same_bits([single(x)[0]], [y[:, :, :H]])
+    single.load_state_dict({name: getattr(both, f"{name}_reverse").data for name in names})
+    assert same_bits([single(x[::-1])[0][::-1]], [y[:, :, H:]])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=20)
+@given(shape=SHAPES, training=st.booleans())
+def test_batch_first_and_unbatched_are_only_other_views(cell, shape, training):
+    T, B, I, H = shape  # noqa: E741
+    plain, x = CELLS[cell](I, H, bidirectional=True, seed=0), inputs(T, B, I)
+    other = CELLS[cell](I, H, bidirectional=True, batch_first=True, seed=0).train(training)
+    y, *finals = states(plain(x))
+    got = states(other(x.swapaxes(0, 1)))
+    assert same_bits([got[0].swapaxes(0, 1), *got[1:]], [y, *finals])
+    alone = states(plain(x[:, 0]))
+    assert same_bits(alone, [y[:, 0], *(final[:, 0] for final in finals)])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=20)
+@given(shape=SHAPES, data=st.data())
+def test_full_lengths_change_nothing(cell, shape, data):
+    T, B, I, H = shape  # noqa: E741
+    layer, x = CELLS[cell](I, H, num_layers=2, bidirectional=True, seed=0), inputs(T, B, I)
+    lengths = data.draw(st.lists(st.integers(1, T), min_size=B, max_size=B))
+    assert same_bits(states(layer(x, None, [T] * B)), states(layer(x)))
+    together = states(layer(x, None, lengths))
+    for b, length in enumerate(lengths):
+        alone = states(layer(x[:length, b]))
+        assert same_bits(alone, [together[0][:length, b], *(a[:, b] for a in together[1:])])
