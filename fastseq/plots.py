@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1b2430", "#66707d", "#e3e6ea"
 BLUE, ORANGE = "#1f6fb2", "#d9661f"
 SIZE = 6.4, 3.6  # inches
+DPI = 110
 SMOOTHING = 10  # updates
 
 STYLE: dict[Any, Any] = {  # as matplotlib types it, key by key
@@ -64,31 +65,37 @@ def require() -> None:
         raise PlotError(f"plots need matplotlib: pip install 'fastseq[plot]' ({error})") from None
 
 
-def experiment_curve(result: Result, kind: str = "png") -> bytes:
-    """Loss by update of one experiment, as an image file's contents.
+def experiment_curves(results: Sequence[Result], kind: str = "png") -> bytes:
+    """Loss by update of each experiment, two beside each other, as an image file's contents.
 
     Parameters
     ----------
-    result : Result
+    results : sequence of Result
     kind : {"png", "svg"}
     """
-    experiment, losses = result.task.experiment, result.losses
-    with _figure(SIZE) as figure:
-        axes: Axes = figure.add_subplot()
-        axes.set_title(f"{experiment.level.capitalize()} {experiment.cell.upper()}")
-        axes.set_xlabel("update")
-        axes.set_ylabel("loss, nats per window")
-        _draw_guess(axes, result)
-        updates = np.arange(1, len(losses) + 1)
-        axes.plot(updates, losses, color=BLUE, linewidth=0.9, alpha=0.45, label="each update")
-        axes.plot(
-            updates, smoothed(losses, SMOOTHING), color=BLUE, linewidth=2,
-            label=f"mean of {SMOOTHING}",
-        )  # fmt: skip
-        _draw_published(axes, result.task.shown_losses, len(losses))
-        axes.set_xlim(0, len(losses) + 1)
-        axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, fontsize=9)
+    columns = min(2, len(results))
+    rows = -(-len(results) // columns)
+    with _figure((columns * SIZE[0], rows * SIZE[1])) as figure:
+        for place, result in enumerate(results, start=1):
+            _draw_losses(figure.add_subplot(rows, columns, place), result)
         return _contents(figure, kind)
+
+
+def _draw_losses(axes: Axes, result: Result) -> None:
+    experiment, losses = result.task.experiment, result.losses
+    axes.set_title(f"{experiment.level.capitalize()} {experiment.cell.upper()}")
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss, nats per window")
+    _draw_guess(axes, result)
+    updates = np.arange(1, len(losses) + 1)
+    axes.plot(updates, losses, color=BLUE, linewidth=0.9, alpha=0.45, label="each update")
+    axes.plot(
+        updates, smoothed(losses, SMOOTHING), color=BLUE, linewidth=2,
+        label=f"mean of {SMOOTHING}",
+    )  # fmt: skip
+    _draw_published(axes, result.task.shown_losses, len(losses))
+    axes.set_xlim(0, len(losses) + 1)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, fontsize=9)
 
 
 def smoothed(values: Sequence[float], window: int) -> np.ndarray:
@@ -161,5 +168,5 @@ def _contents(figure: Figure, kind: str) -> bytes:
     file = BytesIO()
     # Without a date (or the library's version) the same curve gives the same bytes.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+    figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
     return file.getvalue()

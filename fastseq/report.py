@@ -133,7 +133,7 @@ def _card(result: Result) -> str:
     experiment = result.task.experiment
     title = f"{experiment.level.capitalize()} {experiment.cell.upper()}"
     source = escape(Path(result.task.source).name)
-    picture = base64.b64encode(plots.experiment_curve(result, "svg")).decode()
+    picture = base64.b64encode(plots.experiment_curves([result], "svg")).decode()
     text = f"Loss by update, from {result.losses[0]:.0f} to {result.level:.0f} nats"
     samples = "\n".join(
         f"<li><b>{update}</b><q>{escape(visible(sample))}</q></li>"

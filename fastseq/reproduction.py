@@ -152,7 +152,7 @@ def _write(
     transcript: Transcript,
 ) -> None:
     summary = _summary(results, settings, dataset)
-    files = {curve_name(r.task.experiment): plots.experiment_curve(r) for r in results}
+    files = {curve_name(r.task.experiment): plots.experiment_curves([r]) for r in results}
     files["rnn_lstm_output.txt"] = transcript.text.encode()
     files["results.json"] = json.dumps(summary, indent=1, ensure_ascii=False).encode()
     files["report.html"] = report_page(results, settings, dataset.description).encode()

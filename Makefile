@@ -1,0 +1,23 @@
+# Uses the Python of .venv; another one: make test PYTHON=python3
+PYTHON ?= .venv/bin/python
+
+.PHONY: build test lint bench annotate
+
+build: .venv  ## compile the kernels in place, with all that development takes
+	$(PYTHON) -m pip install -e ".[dev,bench]"
+
+.venv:
+	python3 -m venv .venv
+
+test:  ## with the best kernels of this machine, then with those that run everywhere
+	$(PYTHON) -m pytest -m "slow or not slow"
+	FASTSEQ_BACKEND=generic $(PYTHON) -m pytest tests/kernels tests/nn
+
+lint:
+	PYTHON=$(PYTHON) .ci/lint
+
+bench:
+	$(PYTHON) -m fastseq bench
+
+annotate:  ## fastseq/_kernels/*.html: which lines of Cython call into Python
+	FASTSEQ_ANNOTATE=1 $(PYTHON) -m pip install --no-deps -e .

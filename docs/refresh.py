@@ -1,0 +1,54 @@
+"""Redraw losses.png and rewrite README's table, on the machine that runs this.
+
+    python docs/refresh.py
+
+A minute or two, most of it plain Python. The machine should be otherwise idle.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastseq import backend, benchmark, plots
+from fastseq.experiments import Result, Settings
+from fastseq.reproduction import reproduce
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- written by docs/refresh.py -->", "<!-- end -->"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        results = reproduce("python-manual", out=folder)
+    timings = {timing.experiment: timing for timing in benchmark.bench()}
+    (ROOT / "docs/losses.png").write_bytes(plots.experiment_curves(results))
+    readme = ROOT / "README.md"
+    readme.write_text(replaced(readme.read_text("utf-8"), table(results, timings)), "utf-8")
+
+
+def table(results: Iterable[Result], timings: dict[str, benchmark.Timing]) -> str:
+    """Seconds of each experiment, published and here, and the ratio to the oracle."""
+    lines = [
+        "| experiment | published, s | fastseq, s | ratio | ratio to the oracle |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for result in results:
+        experiment, ratio = result.task.experiment, result.ratio(Settings())
+        lines.append(
+            f"| {experiment.name} | {experiment.published_seconds:,.1f} | {result.seconds:.3f} "
+            f"| {ratio:,.0f}× | {timings[experiment.name].ratio:,.0f}× |"
+        )
+    config = backend.show_config()
+    lines += ["", f"{config['cpu']}, kernels {config['backend']}, one thread."]
+    return "\n".join(lines)
+
+
+def replaced(text: str, content: str) -> str:
+    """The text with `content` between its two marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    main()
