@@ -1,6 +1,16 @@
 """How results are compared, and arrays laid out in memory in every way that is allowed."""
 
+from functools import cache
+
 import numpy as np
+
+
+@cache
+def drawn(seed, *shape):
+    """Normal numbers that fit float32, the same whenever the same are asked for; read only."""
+    numbers = np.random.default_rng([seed, *shape]).standard_normal(shape, np.float32)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def assert_close(got, want, name="", factor=16):

@@ -129,9 +129,7 @@ def test_cell_against_pytorch(truth, case):
     ]
     rnn = torch.nn.utils.rnn
     lengths = a.lengths if case.lengths else np.full(case.B, case.T)
-    packed = rnn.pack_padded_sequence(
-        inputs["x"], torch.from_numpy(lengths), enforce_sorted=False
-    )
+    packed = rnn.pack_padded_sequence(inputs["x"], torch.from_numpy(lengths), enforce_sorted=False)
     y, end = layer(packed, tuple(start) if len(start) == 2 else start[0])
     y = rnn.pad_packed_sequence(y, total_length=case.T)[0][..., -case.P :]
     h, c = (end[0][-1], end[1][-1]) if case.cell == "lstm" else (end[-1], None)
@@ -191,9 +189,7 @@ def test_head_gradients(truth, rng, N, V, H, bias):
     np.testing.assert_allclose(losses, losses_formula(z, targets), rtol=1e-12, atol=1e-12)
     dh, dw, db = np.full_like(h, np.nan), np.full_like(w, np.nan), np.full(V, np.nan)
     other = np.full(N, np.nan)
-    truth.head_backward(
-        h, w, b, targets, scale, other, dh, dw, db if bias else None, False
-    )
+    truth.head_backward(h, w, b, targets, scale, other, dh, dw, db if bias else None, False)
     assert np.array_equal(losses, other)
     assert_gradient(dh, loss, h, "h")
     assert_gradient(dw, loss, w, "w")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from compare import drawn
 
 
 class Update(NamedTuple):
@@ -20,11 +21,10 @@ class Update(NamedTuple):
     def __str__(self):
         return self.name
 
-    def arrays(self, shape, dtype, seed=0):
+    def arrays(self, shape, dtype):
         """p, g and the states, away from points where rounding is magnified."""
-        rng = np.random.default_rng(seed)
-        p, g, mean, velocity, spread = rng.normal(size=(5, *shape)).astype(np.float32)
-        square = (mean * mean + 0.3 + spread * spread).astype(np.float32)
+        p, g, mean, velocity, spread = drawn(0, 5, *shape)
+        square = mean * mean + np.float32(0.3) + spread * spread
         known = {"mean": mean, "velocity": velocity, "square": square, "memory": square}
         states = {name: known[name].astype(dtype) for name in self.states}
         return p.astype(dtype), g.astype(dtype), states

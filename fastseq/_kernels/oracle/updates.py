@@ -37,7 +37,9 @@ def sum_squares(g, rows):
     return sum(float(g[at]) ** 2 for at in _elements(g, rows))
 
 
-def sgd(p, g, velocity, rows, scale, limit, lr, weight_decay, momentum, dampening, nesterov, first):
+def sgd(
+    p, g, velocity, rows, scale, limit, lr, weight_decay, momentum, dampening, nesterov, first,
+):  # fmt: skip
     """p −= lr · g, or with momentum: v = μ v + (1 − dampening) g, p −= lr · v.
 
     Parameters

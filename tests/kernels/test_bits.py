@@ -1,0 +1,306 @@
+"""Equal bits: for any number of threads, for avx2 and avx512, for any alignment and batch."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import one_layer
+import pytest
+from compare import drawn, same_bits, unaligned
+from test_decode import decode, network
+from updates import UPDATES
+
+from benchmarks.cases import CELLS, GATES, HEADS, LARGE_CELLS, LARGE_HEADS, PRODUCTS, Cell
+from fastseq import backend
+
+# -- everything that a build computes, as one dictionary of arrays -------------------------
+
+
+def as_is(a):
+    return a
+
+
+def layer(k, case, dtype, place=as_is):
+    """Every output and gradient of a layer."""
+    a = one_layer.each_array(place, case.arrays(dtype))
+    states = one_layer.forward(k, case, a)
+    gradients = one_layer.backward(k, case, a, states)
+    active = case.active()
+    results = {"h": states.h, "gates": states.gates[active], **gradients}
+    if states.c is not None:
+        results["c"] = states.c
+    return results
+
+
+def product(k, shape, dtype, place=as_is):
+    """a @ b with a both ways round."""
+    M, N, K = shape
+    a, b, bias = (place(drawn(0, *s).astype(dtype)) for s in ((M, K), (K, N), (N,)))
+    results = {name: place(np.ones((M, N), dtype)) for name in ("set", "added", "transposed")}
+    k.matmul(a, b, results["set"], bias, False)
+    k.matmul(a, b, results["added"], None, True)
+    k.matmul(place(a.T.copy()).T, b, results["transposed"], bias, False)
+    return results
+
+
+def head(k, shape, dtype, place=as_is):
+    """Softmax, head and the kernels for rows."""
+    N, V, H = shape
+    sizes = ((N, H), (V, H), (V,), (N, V))
+    h, w, b, z = (place(drawn(0, *s).astype(dtype)) for s in sizes)
+    targets = np.arange(N) * 7919 % (V + 1) - 1
+    ids = np.maximum(targets, 0)
+    sizes = {"losses": N, "dh": (N, H), "dw": (V, H), "db": V, "dz": (N, V), "rows": (N, H),
+             "summed": H, "table": (V, H), "some": N}  # fmt: skip
+    r = {name: place(np.zeros(size, dtype)) for name, size in sizes.items()}
+    k.head_backward(h, w, b, targets, 0.3, r["losses"], r["dh"], r["dw"], r["db"], False)
+    k.softmax_cross_entropy(z, targets, 0.3, r["some"], r["dz"])
+    k.gather_rows(w, ids, None, r["rows"])
+    k.scatter_add_rows(h, ids, r["table"])
+    k.sum_rows(h, r["summed"])
+    return r
+
+
+def update(k, one, shape, dtype, place=as_is):
+    """Parameters and states after one optimizer step, and the norm of the gradient."""
+    p, g, states = one.arrays(shape, dtype)
+    p, g = place(p), place(g)
+    states = {name: place(state) for name, state in states.items()}
+    one.call(k, p, g, states, None, (0.7, 1.5, 0.01))
+    norm = np.array(k.sum_squares(g, None))
+    return {"p": p, "norm": norm, **states}
+
+
+def generation(k, cell, dtype, place=as_is):
+    n = network(dtype, cell, layers=2, V=130, H=70, B=9, S=5)
+    for name, a in vars(n).items():
+        if isinstance(a, np.ndarray) and a.dtype == dtype:
+            setattr(n, name, place(a))
+    decode(k, n, temperature=0.8, top_k=50, top_p=0.95)
+    return {"tokens": n.tokens, "log_probs": n.log_probs, "h": n.h}
+
+
+def elementwise(k, dtype, place=as_is):
+    x = place(np.random.default_rng(3).normal(size=3001).astype(dtype) * 20)
+    names = ("vexp", "vtanh", "vsigmoid", "vlog")
+    results = {name: place(np.empty_like(x)) for name in names}
+    for name in names:
+        getattr(k, name)(np.abs(x) if name == "vlog" else x, results[name])
+    return results
+
+
+def works(sizes):
+    """Named pieces of work that cover every kernel, small or large."""
+    cells, heads, products, shape = {
+        "small": (CELLS[5::4], HEADS, PRODUCTS, (3, 45)),
+        "large": (LARGE_CELLS, LARGE_HEADS, ((64, 700, 300), (1, 2100, 1030)), (1100, 701)),
+    }[sizes]
+    yield from ((str(c), lambda *a, c=c: layer(a[0], c, *a[1:])) for c in cells)
+    yield from ((f"product{s}", lambda *a, s=s: product(a[0], s, *a[1:])) for s in products)
+    yield from ((f"head{s}", lambda *a, s=s: head(a[0], s, *a[1:])) for s in heads)
+    updates = UPDATES if sizes == "small" else {u.name.split("-")[0]: u for u in UPDATES}.values()
+    yield from ((str(u), lambda *a, u=u: update(a[0], u, shape, *a[1:])) for u in updates)
+    yield from ((f"generate-{c}", lambda *a, c=c: generation(a[0], c, *a[1:])) for c in GATES)
+    yield ("elementwise", elementwise)
+
+
+SMALL, LARGE = (dict(works(sizes)) for sizes in ("small", "large"))
+
+
+def assert_same_bits(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        assert same_bits(got[name], want[name]), name
+
+
+# -- threads, instruction sets, alignment --------------------------------------------------
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; afterwards it is what it was."""
+    before = backend.get_num_threads()
+    yield backend.set_num_threads
+    backend.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_any_number_of_threads(compiled, dtype, threads, name):
+    threads(1)
+    want = LARGE[name](compiled, dtype)
+    for count in (2, 3):
+        threads(count)
+        assert_same_bits(LARGE[name](compiled, dtype), want)
+
+
+@pytest.mark.parametrize("name", [*SMALL, *LARGE])
+def test_avx2_equals_avx512(dtype, name):
+    if not {"avx2", "avx512"} <= set(backend.available_backends()):
+        pytest.skip("needs a processor with both")
+    work, results = (SMALL | LARGE)[name], []
+    for build in ("avx2", "avx512"):
+        with backend.use_backend(build):
+            results.append(work(backend.kernels(dtype), dtype))
+    assert_same_bits(*results)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_any_alignment(compiled, dtype, name):
+    assert_same_bits(SMALL[name](compiled, dtype, unaligned), SMALL[name](compiled, dtype))
+
+
+def test_many_updates(compiled_build, threads):
+    """200 updates of an LSTM by one thread and by two: nothing adds up."""
+    k, case = backend.kernels("float32"), Cell("lstm", 4, 48, 12, 64)
+    ends = []
+    for count in (1, 2):
+        threads(count)
+        a = case.arrays("float32")
+        for _ in range(200):
+            gradients = one_layer.backward(k, case, a, one_layer.forward(k, case, a))
+            for name in ("w_ih", "w_hh"):
+                p, g = getattr(a, name), gradients[name]
+                k.sgd(p, g, None, None, 1e-3, math.inf, 1.0, 1e-3, 0.0, 0.0, False, False)
+        ends.append({"w_ih": a.w_ih, "w_hh": a.w_hh})
+    assert not same_bits(ends[0]["w_hh"], case.arrays("float32").w_hh)
+    assert_same_bits(*ends)
+
+
+# -- rows are independent ------------------------------------------------------------------
+
+ROWS = [case for case in CELLS if case.B in (14, 15) and case.I < 10]
+
+
+def only_row(a, b):
+    """The arrays of a case for one row of its batch."""
+    parts = {name: getattr(a, name)[:, b : b + 1].copy() for name in ("x", "dy")}
+    for name in ("h0", "c0", "dh", "dc", "lengths"):
+        if getattr(a, name) is not None:
+            parts[name] = getattr(a, name)[b : b + 1].copy()
+    return one_layer.each_array(as_is, type(a)(**(vars(a) | parts)))
+
+
+@pytest.mark.parametrize("case", ROWS, ids=str)
+def test_a_row_alone(k, dtype, case):
+    """A row of a batch equals the same row by itself, forward and backward."""
+    a = case.arrays(dtype)
+    states = one_layer.forward(k, case, a)
+    gradients = one_layer.backward(k, case, a, states)
+    for b in range(case.B):
+        alone = replace(case, B=1, lengths=case.lengths and case.lengths[b : b + 1])
+        one = only_row(a, b)
+        single = one_layer.forward(k, alone, one)
+        back = one_layer.backward(k, alone, one, single)
+        assert same_bits(states.h[:, b].copy(), single.h[:, 0].copy())
+        for name in ("gates", "x"):
+            assert same_bits(gradients[name][:, b].copy(), back[name][:, 0].copy()), name
+        for name in {"h0", "c0"} & back.keys():
+            assert same_bits(gradients[name][b], back[name][0]), name
+
+
+@pytest.mark.parametrize(("M", "N", "K"), [(15, 33, 16), (29, 63, 4), (65, 13, 33), (7, 9, 600)])
+def test_a_row_of_a_product(k, dtype, rng, M, N, K):
+    a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
+    whole, row = np.empty((M, N), dtype), np.empty((1, N), dtype)
+    k.matmul(a, b, whole, None, False)
+    for m in range(M):
+        k.matmul(a[m : m + 1], b, row, None, False)
+        assert same_bits(row[0], whole[m])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("case", ROWS, ids=str)
+def test_what_is_not_finite_stays_in_its_row(k, dtype, case, value):
+    a, bad = case.arrays(dtype), case.B // 2
+    want = one_layer.forward(k, case, a)
+    want_back = one_layer.backward(k, case, a, want)
+    a.x[:, bad] = value
+    with np.errstate(invalid="ignore"):
+        states = one_layer.forward(k, case, a)
+        gradients = one_layer.backward(k, case, a, states)
+    others = np.arange(case.B) != bad
+    assert same_bits(states.h[:, others], want.h[:, others])
+    assert same_bits(gradients["gates"][:, others], want_back["gates"][:, others])
+    assert same_bits(gradients["h0"][others], want_back["h0"][others])
+    if np.isnan(value) and case.active()[:, bad].any():
+        assert np.isnan(states.h[:, bad]).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_head_rows_are_independent(k, dtype, rng, value):
+    h, w = rng.normal(size=(17, 6)).astype(dtype), rng.normal(size=(35, 6)).astype(dtype)
+    targets, others = rng.integers(0, 35, 17), np.arange(17) != 8
+    results = []
+    for bad in (0.0, value):
+        h[8] = bad
+        losses, dh, dw = (np.empty(s, dtype) for s in (17, (17, 6), (35, 6)))
+        with np.errstate(invalid="ignore"):
+            k.head_backward(h, w, None, targets, 1.0, losses, dh, dw, None, False)
+        results.append((losses[others], dh[others]))
+    assert all(same_bits(x, y) for x, y in zip(*results, strict=True))
+    assert np.isnan(losses[8])
+
+
+# -- subnormal numbers ---------------------------------------------------------------------
+
+
+def keeps_subnormals():
+    """Whether this thread still computes with them: neither flushed as result nor as operand."""
+    results = []
+    for dtype in (np.float32, np.float64):
+        tiny = np.finfo(dtype).smallest_normal
+        half = np.full(16, tiny, dtype) / dtype(4)
+        results += [(half > 0).all(), (half * dtype(4) == tiny).all()]
+    return all(results)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_floating_point_state_is_restored(k, dtype, build, name):
+    if build == "oracle" and "generate" in name:
+        pytest.skip("plain Python has no such state, and takes long")
+    assert keeps_subnormals()
+    SMALL[name](k, dtype)
+    assert keeps_subnormals()
+
+
+def test_floating_point_state_is_restored_after_errors(k, dtype):
+    ids = np.array([7])
+    table, out, losses = (np.ones(s, dtype) for s in ((3, 2), (1, 2), 1))
+    for call in (
+        lambda: k.gather_rows(table, ids, None, out),
+        lambda: k.scatter_add_rows(out, ids, table),
+        lambda: k.softmax_cross_entropy(out, ids, 1.0, losses, None),
+        lambda: k.head_losses(out, table, None, ids, losses),
+        lambda: k.head_backward(out, table, None, ids, 1.0, losses, out, table, None, False),
+    ):
+        with pytest.raises(IndexError):
+            call()
+        assert keeps_subnormals()
+
+
+def best_time(function, repeats=15):
+    def once():
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(repeats))
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_subnormals_cost_nothing(compiled, dtype, cell):
+    """They take a hundred cycles each where they are not flushed."""
+    case = Cell(cell, 10, 16, 4, 64)
+    usual, small = case.arrays(dtype), case.arrays(dtype)
+    for name, a in vars(small).items():
+        if a is not None:
+            getattr(small, name)[...] *= np.finfo(dtype).smallest_normal / 8
+    small.w_hh = usual.w_hh
+
+    def run(a):
+        return one_layer.backward(compiled, case, a, one_layer.forward(compiled, case, a))
+
+    gradients = run(small)
+    assert all(np.abs(gradients[name]).max() < 1e-30 for name in ("gates", "h0"))
+    assert best_time(lambda: run(small)) < 3 * best_time(lambda: run(usual))
