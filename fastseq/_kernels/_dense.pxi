@@ -78,6 +78,13 @@ cdef inline floating exp_(floating x) noexcept nogil:
         return fs_exp_d(x)
 
 
+cdef inline floating log_(floating x) noexcept nogil:
+    if floating is float:
+        return fs_log_f(x)
+    else:
+        return fs_log_d(x)
+
+
 cdef inline floating sigmoid(floating x) noexcept nogil:
     if floating is float:
         return fs_sigmoid_f(x)
@@ -512,28 +519,46 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
 
 # ---- elementwise functions, public for the tests ------------------------------------------------
 
+ctypedef enum Function:
+    EXP
+    LOG
+    SIGMOID
+    TANH
+
+
+cdef void apply(Function function, const floating *x, floating *out, Py_ssize_t N) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t n
+    if function == EXP:
+        for n in range(N):
+            out[n] = exp_(x[n])
+    elif function == LOG:
+        for n in range(N):
+            out[n] = log_(x[n])
+    elif function == SIGMOID:
+        for n in range(N):
+            out[n] = sigmoid(x[n])
+    else:
+        for n in range(N):
+            out[n] = tanh_(x[n])
+    fs_restore_subnormals(state)
+
+
 def vexp(const floating[::1] x, floating[::1] out):
-    cdef Py_ssize_t n
-    for n in range(min(x.shape[0], out.shape[0])):
-        out[n] = exp_(x[n])
-
-
-def vsigmoid(const floating[::1] x, floating[::1] out):
-    cdef Py_ssize_t n
-    for n in range(min(x.shape[0], out.shape[0])):
-        out[n] = sigmoid(x[n])
-
-
-def vtanh(const floating[::1] x, floating[::1] out):
-    cdef Py_ssize_t n
-    for n in range(min(x.shape[0], out.shape[0])):
-        out[n] = tanh_(x[n])
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(EXP, &x[0], &out[0], x.shape[0])
 
 
 def vlog(const floating[::1] x, floating[::1] out):
-    cdef Py_ssize_t n
-    for n in range(min(x.shape[0], out.shape[0])):
-        if floating is float:
-            out[n] = fs_log_f(x[n])
-        else:
-            out[n] = fs_log_d(x[n])
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(LOG, &x[0], &out[0], x.shape[0])
+
+
+def vsigmoid(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(SIGMOID, &x[0], &out[0], x.shape[0])
+
+
+def vtanh(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(TANH, &x[0], &out[0], x.shape[0])

@@ -72,6 +72,26 @@ FS_INLINE double fs_fma_d(double a, double b, double c) {
 #endif
 }
 
+/* y - a * b, exact but for one rounding, with and without a fused multiply-add. */
+FS_INLINE float fs_residual_f(float a, float b, float y) {
+#if defined(__FMA__)
+    return __builtin_fmaf(-a, b, y);
+#else
+    return (float)((double)y - (double)a * b);
+#endif
+}
+
+FS_INLINE double fs_residual_d(double a, double b, double y) {
+#if defined(__FMA__)
+    return __builtin_fma(-a, b, y);
+#else
+    /* Dekker's product: each factor in two halves of 26 bits. */
+    double pa = a * 134217729.0, pb = b * 134217729.0;
+    double ah = pa - (pa - a), al = a - ah, bh = pb - (pb - b), bl = b - bh;
+    return (((y - ah * bh) - ah * bl) - al * bh) - al * bl;
+#endif
+}
+
 /* Interleave the lower (upper) halves of two vectors: the butterfly of a transposition. */
 #if FS_BYTES == 64
 #define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,16,1,17,2,18,3,19,4,20,5,21,6,22,7,23)

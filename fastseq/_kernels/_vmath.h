@@ -6,7 +6,9 @@
  *
  * exp: x = n ln 2 + r, |r| <= ln 2 / 2, with ln 2 in two parts [1, section 6.2]; a Taylor
  * polynomial of r; 2^n in two factors, so that n = 128 neither overflows early nor needs a test.
- * tanh(x) = y / (y + 2), y = e^{2x} - 1, with 2^n p + (2^n - 1) for y: no cancellation near 0.
+ * sigmoid(x) = 1 / d, d = 1 + e^{-x} = (1 + 2^n) + 2^n q with q = e^r - 1. tanh(x) = y / (y + 2),
+ * y = e^{2x} - 1 = (2^n - 1) + 2^n q: no cancellation near 0. What the sum d or y + 2 rounds away
+ * (rest) is put back to first order after the division.
  * log: x = m 2^e, sqrt(1/2) <= m < sqrt(2), log m = 2 atanh((m - 1) / (m + 1)).
  *
  * [1] J.-M. Muller, "Elementary Functions", 3rd ed., 2016.
@@ -90,16 +92,43 @@ FS_INLINE double fs_exp_d(double x) {
     return p * FS_POWER_d(half) * FS_POWER_d(n - half);
 }
 
-FS_INLINE float fs_sigmoid_f(float x) { return 1.0f / (1.0f + fs_exp_f(-x)); }
-FS_INLINE double fs_sigmoid_d(double x) { return 1.0 / (1.0 + fs_exp_d(-x)); }
+FS_INLINE float fs_sigmoid_f(float x) {
+    int32_t n;
+    float a = -x;
+    a = a > 88.0f ? 88.0f : a;
+    a = a < -87.0f ? -87.0f : a;
+    float q = fs_reduce_f(a, &n), power = FS_POWER_f(n), base = 1.0f + power;
+    float d = fs_fma_f(power, q, base), lost = 1.0f - (base - power);
+    float rest = fs_fma_f(power, q, base - d) + lost;
+    float inverse = 1.0f / d;
+    /* Below, the result is subnormal; said outright, since a compiler that folds constants
+     * does not know that they are flushed. */
+    return x < -87.33654f ? 0.0f : fs_fma_f(-inverse * rest, inverse, inverse);
+}
 
 FS_INLINE float fs_tanh_f(float x) {
     int32_t n;
     float a = 2.0f * __builtin_fabsf(x);
     a = a > 20.0f ? 20.0f : a; /* tanh(10) rounds to 1 */
     float q = fs_reduce_f(a, &n), power = FS_POWER_f(n);
-    float y = fs_fma_f(power, q, power - 1.0f);
-    return __builtin_copysignf(y / (y + 2.0f), x);
+    float y = fs_fma_f(power, q, power - 1.0f), d = y + 2.0f, rest = y - (d - 2.0f);
+    float inverse = 1.0f / d, t = y * inverse;
+    float error = fs_fma_f(-t, rest, fs_residual_f(t, d, y));
+    return __builtin_copysignf(fs_fma_f(error, inverse, t), x);
+}
+
+FS_INLINE double fs_sigmoid_d(double x) {
+    int64_t n;
+    double a = -x;
+    a = a > 709.0 ? 709.0 : a;
+    a = a < -708.0 ? -708.0 : a;
+    double q = fs_reduce_d(a, &n), power = FS_POWER_d(n), base = 1.0 + power;
+    double d = fs_fma_d(power, q, base), lost = 1.0 - (base - power);
+    double rest = fs_fma_d(power, q, base - d) + lost;
+    double inverse = 1.0 / d;
+    /* Below, the result is subnormal; said outright, since a compiler that folds constants
+     * does not know that they are flushed. */
+    return x < -708.396418532264 ? 0.0 : fs_fma_d(-inverse * rest, inverse, inverse);
 }
 
 FS_INLINE double fs_tanh_d(double x) {
@@ -107,14 +136,18 @@ FS_INLINE double fs_tanh_d(double x) {
     double a = 2.0 * __builtin_fabs(x);
     a = a > 40.0 ? 40.0 : a;
     double q = fs_reduce_d(a, &n), power = FS_POWER_d(n);
-    double y = fs_fma_d(power, q, power - 1.0);
-    return __builtin_copysign(y / (y + 2.0), x);
+    double y = fs_fma_d(power, q, power - 1.0), d = y + 2.0, rest = y - (d - 2.0);
+    double inverse = 1.0 / d, t = y * inverse;
+    double error = fs_fma_d(-t, rest, fs_residual_d(t, d, y));
+    return __builtin_copysign(fs_fma_d(error, inverse, t), x);
 }
 
 /* log of x > 0 split as m 2^e; s = (m - 1)/(m + 1), so that log m = 2 s + s^3 (2/3 + ...). */
 FS_INLINE float fs_log_f(float x) {
-    int32_t bits = fs_bits_f(x), e = (bits - 0x3f3504f3) >> 23;
-    float m = fs_from_bits_f(bits - (int32_t)((uint32_t)e << 23)), k = (float)e;
+    float scaled = x < 0x1p-126f ? x * 0x1p25f : x; /* subnormal numbers too */
+    int32_t bits = fs_bits_f(scaled), e = (bits - 0x3f3504f3) >> 23;
+    float m = fs_from_bits_f(bits - (int32_t)((uint32_t)e << 23));
+    float k = (float)e - (x < 0x1p-126f ? 25.0f : 0.0f);
     float f = m - 1.0f, s = f / (m + 1.0f), z = s * s, p = 2.0f / 9;
     p = fs_fma_f(p, z, 2.0f / 7);
     p = fs_fma_f(p, z, 2.0f / 5);
@@ -128,9 +161,11 @@ FS_INLINE float fs_log_f(float x) {
 }
 
 FS_INLINE double fs_log_d(double x) {
-    int64_t bits = fs_bits_d(x);
+    double scaled = x < 0x1p-1022 ? x * 0x1p54 : x;
+    int64_t bits = fs_bits_d(scaled);
     int64_t e = (int32_t)((bits - 0x3fe6a09e667f3bcd) >> 52);
-    double m = fs_from_bits_d(bits - (int64_t)((uint64_t)e << 52)), k = (double)(int32_t)e;
+    double m = fs_from_bits_d(bits - (int64_t)((uint64_t)e << 52));
+    double k = (double)(int32_t)e - (x < 0x1p-1022 ? 54.0 : 0.0);
     double f = m - 1.0, s = f / (m + 1.0), z = s * s, p = 2.0 / 23;
     p = fs_fma_d(p, z, 2.0 / 21);
     p = fs_fma_d(p, z, 2.0 / 19);
