@@ -111,18 +111,3 @@ def restore_model(cls: type[Model], file: TensorFile) -> Model:
     names = config.parameter_shapes(len(vocabulary))
     lm.load_state_dict({name: file.tensors[name] for name in names})
     return lm
-
-
-def check_same_model(path: Path, file: TensorFile, lm: LanguageModel) -> None:
-    """Refuse a checkpoint of another model, with everything in which it differs."""
-    config, vocabulary = describe(file)
-    stored, own = asdict(config), asdict(lm.config)
-    problems = [
-        f"{key}: expected {own[key]!r}, got {stored[key]!r}"
-        for key in own
-        if key != "seed" and own[key] != stored[key]
-    ]
-    if vocabulary != lm.vocabulary:
-        problems.append(f"vocabulary: expected {lm.vocabulary!r}, got {vocabulary!r}")
-    if problems:
-        raise CheckpointError(f"{path}: checkpoint of another model: {'; '.join(problems)}")

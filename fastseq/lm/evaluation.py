@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..text import Batches
+from ..text import Batches, Vocabulary
 from .network import Network
 from .sampling import start_token
 
@@ -103,3 +103,11 @@ def as_tokens(lm: LanguageModel, text: str | ArrayLike) -> NDArray[np.int64]:
 def perplexity(nats: float) -> float:
     """e^nats, infinite where a float cannot hold it."""
     return math.exp(nats) if nats < 709 else math.inf
+
+
+def in_usual_unit(vocabulary: Vocabulary, split: str, nats: float) -> dict[str, float]:
+    """A loss as perplexity of words or as bits per character or byte, under its name."""
+    if vocabulary.level == "word":
+        return {f"{split}_perplexity": perplexity(nats)}
+    unit = "character" if vocabulary.level == "char" else "byte"
+    return {f"{split}_bits_per_{unit}": nats / math.log(2)}

@@ -253,10 +253,19 @@ class Network(Module):
             )
         T, B = inputs.shape
         if state is not None:
-            shape = self.config.num_layers, B, self.config.hidden_size
-            if state.h.shape != shape:
-                raise ValueError(f"state: expected shape {shape}, got {state.h.shape}")
+            self.check_state(state, B)
         return T, B
+
+    def check_state(self, state: State, batch_size: int) -> None:
+        """Refuse a state of another shape.
+
+        Raises
+        ------
+        ValueError
+        """
+        shape = self.config.num_layers, batch_size, self.config.hidden_size
+        if state.h.shape != shape:
+            raise ValueError(f"state: expected shape {shape}, got {state.h.shape}")
 
     # -- forward and backward --------------------------------------------------------------
 

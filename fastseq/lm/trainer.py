@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import os
 import time
@@ -15,32 +13,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import optim
 from ..text import Batches, Corpus, TextError
 from .callbacks import Callback, Console, Record, TensorBoard
 from .checkpoint import (
     LAST,
-    TRAINING,
-    check_same_model,
     open_checkpoint,
     restore_model,
     save_model,
 )
-from .evaluation import WINDOW, mean_loss, perplexity
+from .evaluation import WINDOW, in_usual_unit, mean_loss
 from .model import LanguageModel
 from .network import State
 from .run import RunDirectory
 from .signals import Stopped, StopRequest, stop_on_signals
-from .tensorfile import CheckpointError, TensorFile
+from .tensorfile import CheckpointError
 from .training import Progress, TrainingConfig
+from .training_state import TrainingState
 
-OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "sgd": optim.SGD,
-    "rmsprop": optim.RMSprop,
-    "adagrad": optim.Adagrad,
-}
 # A loss that many times that of guessing blindly is an explosion.
 _EXPLODED = 20.0
 # Validation lanes have at least so many tokens: each begins without a past.
@@ -105,7 +94,7 @@ class Trainer:
             )
         self._batches = corpus.batches("train", self.config.batch_size, self.config.seq_length)
         self._valid = self._validation_batches()
-        self.optimizer = self._make_optimizer()
+        self.optimizer = self.config.make_optimizer(lm.parameters())
         self._total_steps = self._count_steps()
         self._validate_every = self.config.validate_every or math.ceil(
             len(self._batches) / self.config.accumulate
@@ -125,17 +114,6 @@ class Trainer:
             raise TextError(f"valid: expected at least 2 tokens, got {count}")
         lanes = max(1, min(self.config.batch_size, count // _VALID_LANE))
         return self.corpus.batches("valid", lanes, min(WINDOW, (count - 1) // lanes))
-
-    def _make_optimizer(self) -> optim.Optimizer:
-        kind = OPTIMIZERS[self.config.optimizer]
-        options: dict[str, Any] = {
-            "lr": self.config.learning_rate,
-            **self.config.optimizer_options,
-        }
-        try:
-            return kind(list(self.lm.parameters()), **options | self.config.optimizer_options)
-        except TypeError as error:
-            raise ValueError(f"optimizer_options: {error}") from None
 
     def _count_steps(self) -> int | None:
         if self.config.epochs is None:
@@ -173,47 +151,32 @@ class Trainer:
             There is no checkpoint yet.
         CheckpointError
             The checkpoint is damaged, or of another corpus.
+        ValueError, TypeError
+            Changes that make no sense.
         """
         path = Path(out) / LAST
         file = open_checkpoint(path)
-        try:
-            config = _changed(TrainingConfig.from_json(file.metadata["training"]), changes)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: training: {error}") from None
+        saved = TrainingState.read(path, file)
+        if saved.corpus != corpus.fingerprint():
+            raise CheckpointError(f"{path}: the corpus is not the one that training began with")
+        config = saved.config.changed(**changes) if changes else saved.config
+        for name in ("batch_size", "seq_length", "optimizer", "optimizer_options"):
+            if getattr(config, name) != getattr(saved.config, name):
+                raise ValueError(f"{name}: cannot change when a training is resumed")
         trainer = cls(restore_model(LanguageModel, file), corpus, config, out, callbacks, console)
-        trainer.restore(path, file)
-        trainer.progress.finished = trainer.progress.finished and not changes
+        try:
+            trainer._restore(saved)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path}: no training to resume: {error!r}") from None
+        trainer.progress.finished = saved.progress.finished and not changes
         return trainer
 
-    def restore(self, path: Path, file: TensorFile) -> None:
-        """Go on from where a checkpoint of this model and corpus was written."""
-        check_same_model(path, file, self.lm)
-        if file.metadata.get("corpus") != self.corpus.fingerprint():
-            raise CheckpointError(f"{path}: the corpus is not the one that training began with")
-        tensors = {
-            name.removeprefix(TRAINING): array
-            for name, array in file.tensors.items()
-            if name.startswith(TRAINING)
-        }
-        try:
-            self._restore(file, tensors)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: training state: {error}") from None
-        self._resuming = True
-
-    def _restore(self, file: TensorFile, tensors: dict[str, NDArray[Any]]) -> None:
-        self.progress = Progress.from_json(file.metadata["progress"])
-        self.lm.random.bit_generator.state = json.loads(file.metadata["random"])
-        groups = json.loads(file.metadata["optimizer"])
-        arrays = {
-            name.removeprefix("optimizer."): array
-            for name, array in tensors.items()
-            if name.startswith("optimizer.")
-        }
-        self.optimizer.load_state_dict({"state": arrays, "param_groups": groups})
-        if "state.h" in tensors:
-            c = tensors.get("state.c")
-            self._state = State(tensors["state.h"].copy(), None if c is None else c.copy())
+    def _restore(self, saved: TrainingState) -> None:
+        self.progress, self._state, self._resuming = saved.progress, saved.state, True
+        self.lm.random.bit_generator.state = saved.random
+        self.optimizer.load_state_dict(saved.optimizer)
+        if self._state is not None:
+            self.lm.check_state(self._state, self.config.batch_size)
 
     def save(self) -> None:
         """Write the checkpoint from which `resume` goes on."""
@@ -222,20 +185,15 @@ class Trainer:
         self._tick()
         if not np.isfinite([np.sum(p.data, dtype=np.float64) for p in self.lm.parameters()]).all():
             raise self._diverged("weights are no longer finite")
-        optimizer = self.optimizer.state_dict()
-        tensors = {f"{TRAINING}optimizer.{n}": a for n, a in optimizer["state"].items()}
-        if self._state is not None:
-            named = self._state._asdict().items()
-            tensors |= {f"{TRAINING}state.{n}": a for n, a in named if a is not None}
         self._run.sync_metrics()
-        metadata = {
-            "training": self.config.to_json(),
-            "progress": self.progress.to_json(),
-            "optimizer": json.dumps(optimizer["param_groups"]),
-            "random": json.dumps(self.lm.random.bit_generator.state),
-            "corpus": self.corpus.fingerprint(),
-        }
-        save_model(self.lm, self._run.last, tensors, metadata)
+        TrainingState(
+            self.config,
+            self.progress,
+            self.optimizer.state_dict(),
+            dict(self.lm.random.bit_generator.state),
+            self._state,
+            self.corpus.fingerprint(),
+        ).save(self.lm, self._run.last)
         self._saved_at = time.monotonic()
 
     # -- the loop --------------------------------------------------------------------------
@@ -418,7 +376,9 @@ class Trainer:
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= {"valid_loss": valid_loss} | self._readable("valid", valid_loss)
+            record |= {"valid_loss": valid_loss} | in_usual_unit(
+                self.lm.vocabulary, "valid", valid_loss
+            )
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         self._recorded_at = self._clock, progress.tokens
@@ -438,27 +398,12 @@ class Trainer:
             "epoch": progress.epoch + progress.window / len(self._batches),
             "tokens": progress.tokens,
             "train_loss": loss,
-            **({} if loss is None else self._readable("train", loss)),
+            **({} if loss is None else in_usual_unit(self.lm.vocabulary, "train", loss)),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
             "tokens_per_second": (progress.tokens - tokens) / elapsed if elapsed > 0 else None,
         }
 
-    def _readable(self, split: str, nats: float) -> dict[str, float]:
-        """The loss in the unit that is usual for the vocabulary's level."""
-        if self.lm.vocabulary.level == "word":
-            return {f"{split}_perplexity": perplexity(nats)}
-        unit = "character" if self.lm.vocabulary.level == "char" else "byte"
-        return {f"{split}_bits_per_{unit}": nats / math.log(2)}
-
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *arguments)
-
-
-def _changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
-    """The configuration with changes; a new budget takes the place of the old one."""
-    budget = {"epochs", "steps", "minutes"}
-    if budget & changes.keys():
-        changes = dict.fromkeys(budget) | changes
-    return dataclasses.replace(config, **changes)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
+from .. import optim
+from ..nn import Parameter
 from .config import check_choice, check_int, check_real, from_json
 
 Schedule = Literal["cosine", "linear", "exponential", "constant", "plateau"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"]
+
+_OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "sgd": optim.SGD,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+}
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,21 @@ class TrainingConfig:
         if self.schedule == "exponential":
             return max(end, 1e-8) ** x
         return 1.0
+
+    def make_optimizer(self, parameters: Iterable[Parameter]) -> optim.Optimizer:
+        """The optimizer, at the full learning rate."""
+        options: dict[str, Any] = {"lr": self.learning_rate} | self.optimizer_options
+        try:
+            return _OPTIMIZERS[self.optimizer](list(parameters), **options)
+        except TypeError as error:
+            raise ValueError(f"optimizer_options: {error}") from None
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other values; a new budget takes the place of the old one."""
+        budgets = {"epochs", "steps", "minutes"}
+        if budgets & changes.keys():
+            changes = dict.fromkeys(budgets) | changes
+        return replace(self, **changes)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
-from fastseq.lm.checkpoint import check_same_model, open_checkpoint, save_model
+from fastseq.lm.checkpoint import save_model
 from fastseq.lm.tensorfile import read_tensors, write_tensors
 from fastseq.text import Vocabulary
 
@@ -98,13 +98,6 @@ def test_files_that_do_not_make_a_model(path, change, message):
     rewrite(path, **change)
     with pytest.raises(CheckpointError, match=f"model.safetensors: .*{message}"):
         LanguageModel.load(path)
-
-
-def test_all_differences_from_another_model_in_one_message(path):
-    other = LanguageModel(Vocabulary.bytes(), cell="gru", hidden_size=4)
-    with pytest.raises(CheckpointError, match=r"cell: .*hidden_size: .*vocabulary: "):
-        check_same_model(path, open_checkpoint(path), other)
-    check_same_model(path, open_checkpoint(path), build(seed=7))
 
 
 def test_saving_where_nothing_can_be_written(tmp_path):

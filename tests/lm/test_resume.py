@@ -302,8 +302,10 @@ def test_resuming_what_does_not_fit(tmp_path):
     other = Corpus.from_text(TEXT + "the", CORPUS.vocabulary, valid=0.25)
     with pytest.raises(CheckpointError, match=r"last.safetensors: the corpus is not the one"):
         Trainer.resume(tmp_path, other)
-    with pytest.raises(CheckpointError, match=r"training: .*batch_size"):
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
         resume(tmp_path, batch_size=0)
+    with pytest.raises(ValueError, match="seq_length: cannot change"):
+        resume(tmp_path, seq_length=3)
     LanguageModel.load(tmp_path / "best.safetensors").save(tmp_path / "last.safetensors")
     with pytest.raises(CheckpointError, match=r"last.safetensors: "):
         resume(tmp_path)
