@@ -10,10 +10,17 @@ from .backend import (
     show_config,
     use_backend,
 )
+from .lm import LanguageModel, Trainer, TrainingConfig
 from .nn.module import no_grad
 from .serialization import load_file, save_file
+from .text import Corpus, Vocabulary
 
 __all__ = [
+    "Corpus",
+    "LanguageModel",
+    "Trainer",
+    "TrainingConfig",
+    "Vocabulary",
     "__version__",
     "get_backend",
     "get_num_threads",
