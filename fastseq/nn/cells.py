@@ -24,7 +24,7 @@ class Direction:
         project_backward(drows, x, w_ih, dx)
 
     All arrays that come out are views of buffers that the next step overwrites. One direction
-    serves one caller at a time; `fork` gives another one over the same parameters.
+    serves one caller at a time; callers at the same time need one each, over the same parameters.
 
     Parameters
     ----------
@@ -58,10 +58,6 @@ class Direction:
         self.width, self.state_size = w_hh.shape
         self.hidden_size = self.width // GATES[cell]
         self._forget_buffers()
-
-    def fork(self) -> "Direction":
-        """Another direction with the same parameters and buffers of its own."""
-        return Direction(self.cell, self.w_hh, self.b_ih, self.b_hh, self.w_hr, self.reverse)
 
     # -- buffers ---------------------------------------------------------------------------
 

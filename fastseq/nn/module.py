@@ -55,7 +55,7 @@ class Parameter:
     def __init__(
         self, data: npt.ArrayLike, *, row_sparse: bool = False, transposed: bool = False
     ) -> None:
-        self._data = np.array(data, order="C", ndmin=1)
+        self._data = np.array(data, order="C")
         if self._data.dtype.name not in ("float32", "float64"):
             raise TypeError(f"data: expected float32 or float64, got {self._data.dtype}")
         self._grad = np.zeros(self._data.shape, self._data.dtype)

@@ -96,6 +96,8 @@ class Stack:
             y = self._join(outputs, np.empty((T, B, self._width()), self.dtype))
         if lengths is not None:
             zero_padding(y, lengths)
+        if not keep:
+            self._inputs.clear()
         return y, h_n, c_n
 
     def _width(self) -> int:

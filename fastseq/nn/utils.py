@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from types import EllipsisType
 
 import numpy as np
 
@@ -55,9 +56,9 @@ def _listed(parameters: Parameters) -> list[Parameter]:
     return [parameters] if isinstance(parameters, Parameter) else list(parameters)
 
 
-def _index(parameter: Parameter) -> np.ndarray | slice:
+def _index(parameter: Parameter) -> np.ndarray | EllipsisType:
     """Selects the rows of the gradient that are not known to be zero."""
-    return slice(None) if parameter.rows is None else parameter.rows
+    return ... if parameter.rows is None else parameter.rows
 
 
 def _norm(parameters: list[Parameter], p: float) -> float:
@@ -72,6 +73,5 @@ def _norm(parameters: list[Parameter], p: float) -> float:
 def _sum_squares(parameter: Parameter) -> float:
     if parameter.rows is not None and not parameter.rows.size:
         return 0.0
-    grad = parameter.grad
-    flat = grad.reshape(len(grad), -1)
-    return kernels(parameter.dtype).sum_squares(flat, parameter.rows)
+    rows = 1 if parameter.rows is None else len(parameter.grad)
+    return kernels(parameter.dtype).sum_squares(parameter.grad.reshape(rows, -1), parameter.rows)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from fastseq import nn
+from fastseq import nn, optim
 from fastseq.optim.segments import segments
 
 
@@ -125,6 +125,15 @@ def test_assigning_to_data_and_grad_copies():
     assert table.rows.tolist() == [0, 1, 2]
     table.zero_grad()
     assert not table.grad.any()
+
+
+def test_a_scalar_parameter():
+    p = nn.Parameter(np.float32(2))
+    p.grad = 3
+    assert p.shape == ()
+    assert nn.utils.clip_grad_norm_(p, 1.0) == 3
+    optim.SGD([p], lr=1.0).step()
+    assert p.data == pytest.approx(1, abs=1e-5)
 
 
 # -- state dictionaries ------------------------------------------------------------------------
