@@ -182,16 +182,16 @@ def only_row(a, b):
 
 
 @pytest.mark.parametrize("case", ROWS, ids=str)
-def test_a_row_alone(k, dtype, case):
+def test_a_row_alone(compiled, dtype, case):
     """A row of a batch equals the same row by itself, forward and backward."""
     a = case.arrays(dtype)
-    states = one_layer.forward(k, case, a)
-    gradients = one_layer.backward(k, case, a, states)
+    states = one_layer.forward(compiled, case, a)
+    gradients = one_layer.backward(compiled, case, a, states)
     for b in range(case.B):
         alone = replace(case, B=1, lengths=case.lengths and case.lengths[b : b + 1])
         one = only_row(a, b)
-        single = one_layer.forward(k, alone, one)
-        back = one_layer.backward(k, alone, one, single)
+        single = one_layer.forward(compiled, alone, one)
+        back = one_layer.backward(compiled, alone, one, single)
         assert same_bits(states.h[:, b].copy(), single.h[:, 0].copy())
         for name in ("gates", "x"):
             assert same_bits(gradients[name][:, b].copy(), back[name][:, 0].copy()), name
@@ -211,14 +211,14 @@ def test_a_row_of_a_product(k, dtype, rng, M, N, K):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("case", ROWS, ids=str)
-def test_what_is_not_finite_stays_in_its_row(k, dtype, case, value):
+def test_what_is_not_finite_stays_in_its_row(compiled, dtype, case, value):
     a, bad = case.arrays(dtype), case.B // 2
-    want = one_layer.forward(k, case, a)
-    want_back = one_layer.backward(k, case, a, want)
+    want = one_layer.forward(compiled, case, a)
+    want_back = one_layer.backward(compiled, case, a, want)
     a.x[:, bad] = value
     with np.errstate(invalid="ignore"):
-        states = one_layer.forward(k, case, a)
-        gradients = one_layer.backward(k, case, a, states)
+        states = one_layer.forward(compiled, case, a)
+        gradients = one_layer.backward(compiled, case, a, states)
     others = np.arange(case.B) != bad
     assert same_bits(states.h[:, others], want.h[:, others])
     assert same_bits(gradients["gates"][:, others], want_back["gates"][:, others])
@@ -256,11 +256,9 @@ def keeps_subnormals():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_floating_point_state_is_restored(k, dtype, build, name):
-    if build == "oracle" and "generate" in name:
-        pytest.skip("plain Python has no such state, and takes long")
+def test_floating_point_state_is_restored(compiled, dtype, name):
     assert keeps_subnormals()
-    SMALL[name](k, dtype)
+    SMALL[name](compiled, dtype)
     assert keeps_subnormals()
 
 
