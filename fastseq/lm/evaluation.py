@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..text import Batches, Vocabulary
+from ..text import Batches, Corpus, TextError, Vocabulary
 from .network import Network
 from .sampling import start_token
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from .model import LanguageModel
 
 WINDOW = 128
+_LANE = 2000
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,24 @@ class Evaluation:
     tokens: int
 
 
-def mean_loss(
-    network: Network,
-    batches: Batches,
-    carry_state: bool = True,
-    each_window: Callable[[], None] = lambda: None,
-) -> float:
-    """Nats per token over all windows; `each_window` is called before each."""
+def mean_loss(network: Network, batches: Batches, carry_state: bool = True) -> float:
+    """Nats per token over all windows."""
     total, state = 0.0, None
     for inputs, targets in batches:
-        each_window()
         loss, end = network.loss(inputs, targets, state)
         total, state = total + loss, end if carry_state else None
     return total / batches.token_count
+
+
+def validation_batches(corpus: Corpus, most_lanes: int) -> Batches | None:
+    """The split "valid" in lanes that are long enough for their cold start not to matter."""
+    if "valid" not in corpus.splits:
+        return None
+    count = len(corpus.tokens("valid"))
+    if count < 2:
+        raise TextError(f"valid: expected at least 2 tokens, got {count}")
+    lanes = max(1, min(most_lanes, count // _LANE))
+    return corpus.batches("valid", lanes, min(WINDOW, (count - 1) // lanes))
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, granted where nothing is half done."""
+"""Ctrl-C and SIGTERM as a wish to stop, granted where no harm is done."""
 
 from __future__ import annotations
 
@@ -18,11 +18,24 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._eager = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
+        if self._eager:
+            raise Stopped
+
+    @contextmanager
+    def eagerly(self) -> Iterator[None]:
+        """Raise `Stopped` within the block as soon as a signal comes."""
+        self._eager = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._eager = False
 
     def check(self) -> None:
         """Raise `Stopped` once a signal has come."""

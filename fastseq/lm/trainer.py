@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..text import Batches, Corpus, TextError
+from ..text import Corpus
 from .callbacks import Callback, Console, Record, TensorBoard
 from .checkpoint import (
     LAST,
@@ -21,7 +21,7 @@ from .checkpoint import (
     restore_model,
     save_model,
 )
-from .evaluation import WINDOW, in_usual_unit, mean_loss
+from .evaluation import in_usual_unit, mean_loss, validation_batches
 from .model import LanguageModel
 from .network import State
 from .run import RunDirectory
@@ -32,8 +32,6 @@ from .training_state import TrainingState
 
 # A loss that many times that of guessing blindly is an explosion.
 _EXPLODED = 20.0
-# Validation lanes have at least so many tokens: each begins without a past.
-_VALID_LANE = 2000
 
 
 class TrainingDivergedError(RuntimeError):
@@ -93,7 +91,7 @@ class Trainer:
                 f"got {corpus.vocabulary!r}"
             )
         self._batches = corpus.batches("train", self.config.batch_size, self.config.seq_length)
-        self._valid = self._validation_batches()
+        self._valid = validation_batches(corpus, self.config.batch_size)
         self.optimizer = self.config.make_optimizer(lm.parameters())
         self._total_steps = self._count_steps()
         self._validate_every = self.config.validate_every or math.ceil(
@@ -105,15 +103,6 @@ class Trainer:
         self._resuming = self._stopping = False
         self._clock = self._saved_at = time.monotonic()
         self._recorded_at = self._clock, 0
-
-    def _validation_batches(self) -> Batches | None:
-        if "valid" not in self.corpus.splits:
-            return None
-        count = len(self.corpus.tokens("valid"))
-        if count < 2:
-            raise TextError(f"valid: expected at least 2 tokens, got {count}")
-        lanes = max(1, min(self.config.batch_size, count // _VALID_LANE))
-        return self.corpus.batches("valid", lanes, min(WINDOW, (count - 1) // lanes))
 
     def _count_steps(self) -> int | None:
         if self.config.epochs is None:
@@ -256,7 +245,7 @@ class Trainer:
             if exhausted or self._out_of_patience():
                 self._finish()
                 return
-            self._step()
+            self._step(stop)
             self._after_step()
 
     def stop(self) -> None:
@@ -285,17 +274,10 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------
 
-    def _step(self) -> None:
+    def _step(self, stop: StopRequest) -> None:
         config, progress = self.config, self.progress
         rate = config.rate(min(1.0, self.budget_used())) * progress.rate_factor
-        scale = 1.0 / (config.batch_size * config.seq_length * config.accumulate)
-        loss, tokens = 0.0, 0
-        for n in range(config.accumulate):
-            inputs, targets = self._next_window()
-            part, state = self.lm.forward_backward(inputs, targets, self._state, scale, n > 0)
-            self._state = state if config.carry_state else None
-            loss += part
-            tokens += inputs.size
+        loss, tokens = self._gradients(stop)
         norm = self.optimizer.grad_norm()
         self._check_finite(loss / tokens, norm)
         for group in self.optimizer.param_groups:
@@ -308,6 +290,30 @@ class Trainer:
         progress.loss_tokens += tokens
         progress.gradient_norm = norm
         self._tick()
+
+    def _gradients(self, stop: StopRequest) -> tuple[float, int]:
+        """Loss and gradients of one step's windows; a signal breaks it off without a trace."""
+        config, progress, bits = self.config, self.progress, self.lm.random.bit_generator
+        scale = 1.0 / (config.batch_size * config.seq_length * config.accumulate)
+        loss, tokens = 0.0, 0
+        before = progress.epoch, progress.window, self._state
+        random = bits.state if self.lm.config.dropout else None
+        try:
+            with stop.eagerly():
+                for n in range(config.accumulate):
+                    inputs, targets = self._next_window()
+                    part, state = self.lm.forward_backward(
+                        inputs, targets, self._state, scale, n > 0
+                    )
+                    self._state = state if config.carry_state else None
+                    loss += part
+                    tokens += inputs.size
+        except Stopped:
+            progress.epoch, progress.window, self._state = before
+            if random is not None:
+                bits.state = random
+            raise
+        return loss, tokens
 
     def _next_window(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         progress = self.progress
@@ -356,7 +362,8 @@ class Trainer:
     def _validate(self, stop: StopRequest) -> None:
         assert self._valid is not None
         progress = self.progress
-        loss = mean_loss(self.lm, self._valid, each_window=stop.check)
+        with stop.eagerly():
+            loss = mean_loss(self.lm, self._valid)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
         if progress.best_loss is None or loss < progress.best_loss:

@@ -1,5 +1,6 @@
 """Trainings that are killed, interrupted, or run into trouble, and how they go on."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -187,25 +188,31 @@ def test_signals_save_and_end(tmp_path, number, error, step):
     assert_same_end(tmp_path / "whole", out)
 
 
-def test_a_signal_during_validation(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastseq.lm.trainer.WINDOW", 20)
-    expected = start(tmp_path / "whole").fit()
+@pytest.mark.parametrize("case", ["adam, dropout", "accumulate"])
+@pytest.mark.parametrize(
+    ("method", "calls", "step", "validated"),
+    [("loss", 1, 4, 0), ("forward_backward", 1, 0, 0), ("forward_backward", 20, None, None)],
+)
+def test_a_signal_in_the_middle(tmp_path, case, method, calls, step, validated):
+    """A step or a validation that is broken off has not been."""
+    expected = start(tmp_path / "whole", case).fit()
     out = tmp_path / "broken"
-    trainer = start(out, save_minutes=1e9)
-    loss, calls = trainer.lm.loss, []
+    trainer = start(out, case, save_minutes=1e9)
+    whole, counter = getattr(trainer.lm, method), itertools.count(1)
 
-    def loss_and_signal(*arguments):
-        calls.append(1)
-        if len(calls) == 1:
+    def signal_after(*arguments):
+        result = whole(*arguments)
+        if next(counter) == calls:
             os.kill(os.getpid(), signal.SIGINT)
-        return loss(*arguments)
+        return result
 
-    trainer.lm.loss = loss_and_signal
+    setattr(trainer.lm, method, signal_after)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
-    assert len(calls) == 1
+    assert next(counter) == calls + 1
     again = resume(out)
-    assert (again.progress.step, again.progress.validated) == (4, 0)
+    if step is not None:
+        assert (again.progress.step, again.progress.validated) == (step, validated)
     assert without_times(again.fit()) == without_times(expected)
     assert_same_end(tmp_path / "whole", out)
 
