@@ -57,6 +57,7 @@ class Recurrent(Module):
         self.cell, self.dtype = cell, float_type(dtype)
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
         self._state_size = proj_size or hidden_size
+        self._count = num_layers * len(self._suffixes)  # K
         self._rng = np.random.default_rng(seed)
         self._spare: list[Stack] = []  # each call takes one or makes one, so calls never share
         self._kept: tuple[Stack, int] | None = None
@@ -201,24 +202,28 @@ class Recurrent(Module):
     def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray:
         """An initial state as (K, B, size)."""
         check_array(name, state)
-        if state.ndim != ndim:
-            kind = "batched 3-D" if ndim == 3 else "unbatched 2-D"
-            raise RuntimeError(
-                f"For {kind} input, {name} should also be {ndim}-D but got {state.ndim}-D"
-            )
-        expected = self._state_shape(size, ndim, B)
-        if state.shape != expected:
-            label = "hidden" if self.cell != "lstm" else f"hidden[{int(name == 'cx')}]"
-            raise RuntimeError(f"Expected {label} size {expected}, got {state.shape} for {name}")
+        if state.shape != self._state_shape(size, ndim, B):
+            raise self._wrong_shape(name, state, size, ndim, B)
         if not same_type(state, self.dtype):
             raise ValueError(
                 f"{name} dtype ({state.dtype}) does not match weight dtype ({self.dtype})"
             )
         return state if ndim == 3 else state[:, None]
 
+    def _wrong_shape(
+        self, name: str, state: np.ndarray, size: int, ndim: int, B: int
+    ) -> RuntimeError:
+        if state.ndim != ndim:
+            kind = "batched 3-D" if ndim == 3 else "unbatched 2-D"
+            return RuntimeError(
+                f"For {kind} input, {name} should also be {ndim}-D but got {state.ndim}-D"
+            )
+        label = "hidden" if self.cell != "lstm" else f"hidden[{int(name == 'cx')}]"
+        expected = self._state_shape(size, ndim, B)
+        return RuntimeError(f"Expected {label} size {expected}, got {state.shape} for {name}")
+
     def _state_shape(self, size: int, ndim: int, B: int) -> tuple[int, ...]:
-        count = self.num_layers * len(self._suffixes)
-        return (count, B, size) if ndim == 3 else (count, size)
+        return (self._count, B, size) if ndim == 3 else (self._count, size)
 
     # -- backward --------------------------------------------------------------------------
 
