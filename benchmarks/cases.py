@@ -225,6 +225,16 @@ class Training:
         between = (self.layers - 1) * GATES[self.cell] * self.H**2
         return 6 * self.tokens * (recurrent + between + self.H * self.vocabulary)
 
+    @property
+    def share(self) -> float | None:
+        """Share of the speed of NumPy's large product that must be reached, on one thread.
+
+        None for small batches, whose products are bound by memory.
+        """
+        if self.B < 32 or self.H < 128:
+            return None
+        return 0.9 if self.H >= 256 else 0.8
+
 
 def _published(name: str, cell: str, V: int, **goals: float) -> Training:
     """One of the four published experiments."""

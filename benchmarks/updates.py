@@ -1,0 +1,61 @@
+"""fastseq's side: whole updates of a language model, as a training loop makes them."""
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+
+import numpy as np
+
+from benchmarks.cases import Training
+from fastseq import LanguageModel, optim
+from fastseq.nn.utils import clip_coefficient
+from fastseq.text import Vocabulary
+
+OPTIMIZERS = {"adam": optim.Adam, "adagrad": optim.Adagrad}
+WINDOWS = 8  # different ones, over and over
+
+Window = tuple[np.ndarray, np.ndarray]
+
+
+def windows(case: Training, count: int = WINDOWS) -> list[Window]:
+    """Inputs and targets of shape (T, B), uniformly random: as many distinct tokens as can be."""
+    rng = np.random.default_rng(7)
+    lane = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
+    starts = range(0, count * case.T, case.T)
+    return [(lane[s : s + case.T], lane[s + 1 : s + 1 + case.T]) for s in starts]
+
+
+def language_model(case: Training) -> LanguageModel:
+    cell = case.cell.removesuffix("_tanh")
+    return LanguageModel(
+        Vocabulary.codes(case.vocabulary), cell, case.H, case.layers, case.embedding
+    )
+
+
+def fastseq_update(
+    case: Training, weights: Mapping[str, np.ndarray] | None = None
+) -> Callable[[], float]:
+    """A call that trains on the next window and returns the mean loss before it.
+
+    Parameters
+    ----------
+    case : Training
+    weights : mapping of str to ndarray, optional
+        What to start from.
+    """
+    lm = language_model(case)
+    if weights is not None:
+        lm.load_state_dict(weights)
+    optimizer = OPTIMIZERS[case.optimizer](lm.parameters(), lr=case.lr)
+    feed, state = cycle(windows(case)), None
+
+    def update() -> float:
+        nonlocal state
+        inputs, targets = next(feed)
+        loss, state = lm.forward_backward(inputs, targets, state)
+        if case.clip == "value":
+            optimizer.step(limit=case.limit)
+        else:
+            optimizer.step(clip_coefficient(optimizer.grad_norm(), case.limit))
+        return loss / inputs.size
+
+    return update
