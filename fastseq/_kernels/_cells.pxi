@@ -37,7 +37,7 @@ cdef inline Py_ssize_t after(const Sequence *q, Py_ssize_t t) noexcept nogil:
 
 cdef inline int row_team(const Sequence *q, Py_ssize_t gates) noexcept nogil:
     """Threads for a recurrence: at least four rows each."""
-    return team(<double> q.T * q.B * q.P * gates, q.B // 4)
+    return team(<double> q.T * q.B * q.P * q.H * gates, q.B // 4)
 
 
 cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ssize_t columns,

@@ -22,6 +22,7 @@
 #define FS_KC 256  /* depth of a block */
 #define FS_MC 280  /* rows of a block of a; a multiple of 14 */
 #define FS_NC 2048 /* columns of b that are packed at a time */
+#define FS_STAYS (512 << 10) /* bytes of packed b that stay in the second-level cache */
 #define FS_LANES(real) ((ptrdiff_t)(FS_BYTES / sizeof(real)))
 
 /* Memory for packed panels: whole cache lines, to be given to free(). NULL: none left. */

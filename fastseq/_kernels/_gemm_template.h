@@ -11,6 +11,12 @@ FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdi
                            const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
                            REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     VEC sum[FS_MR][8];
+#pragma GCC unroll 16
+    for (int m = 0; m < M && P == 1; m++) {
+        /* c is written at the end; asked for now, it has come by then. */
+        __builtin_prefetch(c + m * ldc, 1);
+        __builtin_prefetch(c + m * ldc + NR - 1, 1);
+    }
 #pragma GCC unroll 8
     for (int v = 0; v < 2 * P; v++) {
         VEC base = {0};
@@ -59,11 +65,11 @@ FS_INLINE void FS(fs_tile_rows)(int M, const ptrdiff_t step, ptrdiff_t K, const 
     }
 }
 
-/* packed: a holds columns a[k * FS_MR + m], as fs_pack_columns leaves them; else rows. */
+/* packed: a holds columns a[k * FS_MS + m], as fs_pack_columns leaves them; else rows. */
 static __attribute__((noinline)) void FS(fs_tile_any)(
     int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
     ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, FS_MR, K, a, 1, b, c, ldc, start, bias);
+    if (packed) FS(fs_tile_rows)(M, FS_MS, K, a, 1, b, c, ldc, start, bias);
     else FS(fs_tile_rows)(M, 1, K, a, rows, b, c, ldc, start, bias);
 }
 
@@ -152,43 +158,62 @@ FS_INLINE int FS(fs_share)(ptrdiff_t rows) {
     return (int)((rows + tiles - 1) / tiles);
 }
 
-/* Copy a block of a into tiles of up to MR rows: [tile][k][MR] where a is transposed. */
+/* Copy a block of a that is transposed into tiles [tile][k][FS_MS]. FS_MS numbers are copied
+ * where there are as many, though only `share` are wanted: a constant count is one vector. */
 static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                                 ptrdiff_t cs, REAL *out) {
-    for (ptrdiff_t m = 0; m < M;) {
+    for (ptrdiff_t m = 0; m < M; out += K * FS_MS) {
         int share = FS(fs_share)(M - m);
-        for (ptrdiff_t k = 0; k < K; k++)
-            for (int i = 0; i < share; i++) out[k * FS_MR + i] = a[(m + i) * rs + k * cs];
-        out += K * FS_MR;
+        const REAL *from = a + m * rs;
+        if (rs == 1 && m + FS_MS <= M)
+            for (ptrdiff_t k = 0; k < K; k++)
+                memcpy(out + k * FS_MS, from + k * cs, FS_MS * sizeof(REAL));
+        else
+            for (ptrdiff_t k = 0; k < K; k++)
+                for (int i = 0; i < share; i++) out[k * FS_MS + i] = from[i * rs + k * cs];
         m += share;
     }
 }
 
-/* a @ packed b for a block of rows and a stretch of k. panel: distance between panels. */
+/* One to three rows: see b. in _gemm.h. Returns the columns done, whole pairs of panels. */
+static ptrdiff_t FS(fs_block_thin)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a,
+                                   ptrdiff_t rs, const REAL *b, ptrdiff_t panel, REAL *c,
+                                   ptrdiff_t ldc, int start, const REAL *bias) {
+    ptrdiff_t n = 0;
+    for (int panels = FS_MR > 6 ? 4 : 2; n + 2 * NR <= N; n += panels * NR) {
+        if (n + panels * NR > N) panels = 2;
+        FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, c + n, ldc, start,
+                         bias ? bias + n : NULL);
+    }
+    return n;
+}
+
+/* a @ packed b for a block of rows and a stretch of k. panel: distance between panels.
+ * Few rows: each panel meets all of them while it is in the first-level cache. Many rows: each
+ * tile of rows meets all panels, so that c is written along its rows. */
 static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                          int packed, const REAL *b, ptrdiff_t panel, REAL *c, ptrdiff_t ldc,
                          int start, const REAL *bias) {
-    ptrdiff_t n = 0;
+    ptrdiff_t begin = 0, width = NR, tile = 0;
     if (M <= 3 && !packed)
-        for (int panels = FS_MR > 6 ? 4 : 2; n + 2 * NR <= N; n += panels * NR) {
-            if (n + panels * NR > N) panels = 2;
-            FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, c + n, ldc,
-                             start, bias ? bias + n : NULL);
-        }
-    for (; n < N; n += NR) {
-        const REAL *column = b + n / NR * panel, *shift = bias ? bias + n : NULL, *tile = a;
+        begin = FS(fs_block_thin)(M, N, K, a, rs, b, panel, c, ldc, start, bias);
+    if (M > 64 && K * N * (ptrdiff_t)sizeof(REAL) <= FS_STAYS) width = N;
+    for (ptrdiff_t stretch = begin; stretch < N; stretch += width, tile = 0)
         for (ptrdiff_t m = 0; m < M;) {
             int share = FS(fs_share)(M - m);
-            REAL *to = c + m * ldc + n;
-            if (n + NR <= N)
-                FS(fs_tile_any)(share, packed, K, tile, rs, column, to, ldc, start, shift);
-            else
-                FS(fs_tile_edge)(share, packed, K, tile, rs, column, to, ldc, N - n, start,
-                                 shift);
-            tile += packed ? K * FS_MR : share * rs;
+            for (ptrdiff_t n = stretch; n < stretch + width && n < N; n += NR) {
+                const REAL *column = b + n / NR * panel, *shift = bias ? bias + n : NULL;
+                REAL *to = c + m * ldc + n;
+                if (n + NR <= N)
+                    FS(fs_tile_any)(share, packed, K, a + tile, rs, column, to, ldc, start,
+                                    shift);
+                else
+                    FS(fs_tile_edge)(share, packed, K, a + tile, rs, column, to, ldc, N - n,
+                                     start, shift);
+            }
+            tile += packed ? K * FS_MS : share * rs;
             m += share;
         }
-    }
 }
 
 /* Rows that far apart meet in the same cache sets. */
@@ -198,7 +223,13 @@ FS_INLINE int FS(fs_collides)(ptrdiff_t M, ptrdiff_t K, ptrdiff_t rs) {
 
 /* Numbers of scratch that fs_rows needs for a of M x K. */
 FS_INLINE ptrdiff_t FS(fs_scratch_size)(ptrdiff_t M) {
-    return ((M < FS_MC ? M : FS_MC) + FS_MR) * (FS_KC + 16);
+    ptrdiff_t rows = M < FS_MC ? M : FS_MC;
+    return (rows / FS_MR + 1) * FS_MS * (FS_KC + 16);
+}
+
+FS_INLINE void FS(fs_copy)(ptrdiff_t n, const REAL *x, ptrdiff_t stride, REAL *out) {
+    if (stride == 1) memcpy(out, x, (size_t)n * sizeof(REAL));
+    else for (ptrdiff_t i = 0; i < n; i++) out[i] = x[i * stride];
 }
 
 /* c = a @ b with b already packed (K deep); a[m * rs + k * cs]. */
@@ -215,8 +246,7 @@ static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, pt
             if (copies) {
                 stride = FS_KC + 16;
                 for (ptrdiff_t i = 0; i < rows; i++)
-                    for (ptrdiff_t j = 0; j < depth; j++)
-                        scratch[i * stride + j] = block[i * rs + j * cs];
+                    FS(fs_copy)(depth, block + i * rs, cs, scratch + i * stride);
             }
             if (columns || copies) block = scratch;
             FS(fs_block)(rows, N, depth, block, stride, columns, b + k * NR, panel, c + m * ldc,

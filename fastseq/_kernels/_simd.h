@@ -19,12 +19,15 @@
 #if defined(__AVX512F__)
 #define FS_BYTES 64 /* one register */
 #define FS_MR 14    /* rows of the micro-tile: 14 x 2 accumulators, 2 of b, 1 of a, 31 of 32 */
+#define FS_MS 16    /* their distance when packed */
 #elif defined(__AVX2__)
 #define FS_BYTES 32
 #define FS_MR 6     /* 6 x 2 accumulators, 2 of b, 1 of a, 15 of 16 registers */
+#define FS_MS 8
 #else
 #define FS_BYTES 16
 #define FS_MR 4
+#define FS_MS 4
 #endif
 
 #define FS_INLINE static inline __attribute__((always_inline))
