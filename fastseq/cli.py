@@ -115,6 +115,8 @@ def _add_field(group: Any, cls: type[Any], name: str, text: str, **options: Any)
         shown = "none" if default is None else default
         text = f"{text} (default: {shown})"
         options.setdefault("type", type(default))
+        if "choices" not in options:
+            options.setdefault("metavar", "N" if options["type"] is int else "X")
     flag = "--" + name.replace("_", "-")
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **options)
 
@@ -133,7 +135,10 @@ def _add_experiments(group: Any) -> None:
 
 def _add_threads(group: Any) -> None:
     group.add_argument(
-        "--threads", type=int, help="most threads to use (default: OMP_NUM_THREADS, else all)"
+        "--threads",
+        type=int,
+        metavar="N",
+        help="most threads to use (default: OMP_NUM_THREADS, else all)",
     )
 
 
@@ -249,7 +254,13 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     _add_field(group, config, "optimizer", "update rule", choices=get_args(OptimizerName))
     _add_field(group, config, "learning_rate", "at its highest")
     _add_field(group, config, "schedule", "how it falls", choices=get_args(Schedule))
+    _add_field(group, config, "warmup", "share of the budget in which it rises")
+    _add_field(group, config, "final_rate", "where it ends, beside its highest")
     _add_field(group, config, "clip_norm", "largest norm of the gradient")
+    _add_field(
+        group, config, "clip_value", "largest element of the gradient after that", type=float
+    )
+    _add_field(group, config, "accumulate", "windows whose gradients make one update")
     _add_field(group, config, "early_stopping", "validations without gain to stop at", type=int)
     watch = parser.add_argument_group("watching")
     _add_field(
@@ -264,11 +275,19 @@ def _add_sample(subparsers: Any) -> None:
     parser = _command(subparsers, commands.sample, "write text with a trained model")
     _add_model(parser)
     text = parser.add_argument_group("text")
-    text.add_argument("--prime", default="", help="how the text begins (default: empty)")
-    text.add_argument("--length", type=int, default=400, help="tokens (default: %(default)s)")
-    text.add_argument("--stop", action="append", default=[], help="end before this string")
-    text.add_argument("--count", type=int, default=1, help="how many (default: %(default)s)")
-    text.add_argument("--seed", type=int, help="the same seed gives the same text")
+    text.add_argument(
+        "--prime", default="", metavar="TEXT", help="how the text begins (default: empty)"
+    )
+    text.add_argument(
+        "--length", type=int, default=400, metavar="N", help="tokens (default: %(default)s)"
+    )
+    text.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this string"
+    )
+    text.add_argument(
+        "--count", type=int, default=1, metavar="N", help="how many (default: %(default)s)"
+    )
+    text.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
     choice = parser.add_argument_group("choice of the next token")
     _add_field(choice, Sampling, "temperature", "below 1: bolder guesses, 0: the likeliest")
     _add_field(choice, Sampling, "top_k", "only the k likeliest, 0: all")
@@ -291,7 +310,7 @@ def _add_evaluate(subparsers: Any) -> None:
     _add_model(parser)
     parser.add_argument("paths", nargs="+", metavar="FILE", help="file, folder or glob pattern")
     parser.add_argument(
-        "--batch-size", type=int, default=1,
+        "--batch-size", type=int, default=1, metavar="N",
         help="lanes to read a text in: faster, and slightly worse (default: %(default)s)",
     )  # fmt: skip
     _add_json(parser)
@@ -303,7 +322,7 @@ def _add_bench(subparsers: Any) -> None:
     parser = _command(subparsers, commands.bench, text)
     _add_experiments(parser)
     parser.add_argument(
-        "--rounds", type=int, default=2,
+        "--rounds", type=int, default=2, metavar="N",
         help="updates in plain Python, seconds each (default: %(default)s)",
     )  # fmt: skip
     _add_field(parser, Settings, "hidden_size", "units of the layer")

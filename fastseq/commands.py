@@ -85,7 +85,7 @@ def train(args: Namespace) -> None:
     _use_threads(args)
     out = Path(args.out or Path("runs") / Path(args.paths[0]).stem)
     trainer = _resumed(args, out) if args.resume else _new_trainer(args, out)
-    print(f"Training in {out}: {trainer.corpus!r}", file=sys.stderr)
+    print(f"Training in {out}: {trainer.corpus!r}", flush=True)
     history = trainer.fit()
     _draw(history, out / "loss.png")
 

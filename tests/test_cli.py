@@ -1,0 +1,325 @@
+"""The command line as a user meets it: exit status, one line of complaint, what is printed."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastseq import cli, get_num_threads, set_num_threads
+from fastseq.cli import main, make_parser
+from fastseq.lm import LanguageModel
+
+TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
+TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
+
+
+@pytest.fixture(autouse=True)
+def _stay(tmp_path, monkeypatch):
+    """Run where nothing is, and leave the number of threads alone."""
+    monkeypatch.chdir(tmp_path)
+    # Processes that are started take the fastseq that is tested.
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
+    before = get_num_threads()
+    yield
+    set_num_threads(before)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def fastseq(capsys):
+    """Run a command: status, lines of stdout, lines of stderr."""
+
+    def run(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse
+            status = end.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(fastseq):
+    """Run a command that must fail with one line; that line."""
+
+    def run(*arguments, status=2):
+        got, _, err = fastseq(*arguments)
+        assert (got, err.count("\n")) == (status, 1), err
+        return err
+
+    return run
+
+
+@pytest.fixture
+def model(fastseq, text):
+    """A run directory with a small trained model."""
+    status, _, err = fastseq("train", text, "--out", "run", *TINY)
+    assert status == 0, err
+    return "run"
+
+
+# -- help ------------------------------------------------------------------------------------
+
+
+def subparsers():
+    (action,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return action.choices
+
+
+@pytest.mark.parametrize("command", subparsers())
+def test_help_shows_every_default(command, fastseq):
+    status, out, err = fastseq(command, "--help")
+    assert (status, err) == (0, "")
+    for action in subparsers()[command]._actions:
+        assert action.help, action
+        takes_value = action.option_strings and action.nargs in (None, "?")
+        if (takes_value and action.dest not in ("stop", "seed")) or action.dest == "threads":
+            assert "(default: " in action.help, action.dest
+    assert re.search(r"^usage: fastseq ", out)
+
+
+def test_reproduce_defaults_to_the_published_numbers(fastseq):
+    _, out, _ = fastseq("reproduce", "--help")
+    shown = {
+        "--updates": "100", "--hidden-size": "128", "--seq-length": "50",
+        "--learning-rate": "0.01", "--sample-length": "40", "--seed": "0",
+        "--backend": "auto", "--out": "reproduction",
+    }  # fmt: skip
+    flat = " ".join(out.split()).partition("what is run")[2]  # without the usage
+    for option, default in shown.items():
+        described = re.search(rf"{option} (.*?)\(default: (.*?)\)", flat)
+        assert described, option
+        assert " --" not in described[1]
+        assert described[2] == default
+
+
+def test_version(fastseq):
+    assert re.fullmatch(r"fastseq \d+\.\d+\.\d+\n", fastseq("--version")[1])
+
+
+# -- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ([], "required: COMMAND"),
+    (["nonsense"], "invalid choice: 'nonsense'"),
+    (["reproduce", "--corpus", "nowhere"], "got 'nowhere'"),
+    (["reproduce", "--corpus", "empty"], "empty: expected files"),
+    (["reproduce", "--corpus", "short.txt"], "short.txt: text: expected at least 51 tokens"),
+    (["reproduce", "--corpus", "wrong.txt"], "wrong.txt: invalid UTF-8 at byte 3"),
+    (["reproduce", "--experiments", "char-rnn,char-gru"], "got 'char-gru'"),
+    (["reproduce", "--experiments", ","], "got none"),
+    (["reproduce", "--updates", "-1"], "updates: expected at least 1, got -1"),
+    (["reproduce", "--hidden-size", "-128"], "hidden_size: expected at least 1, got -128"),
+    (["reproduce", "--seq-length", "0"], "seq_length: expected at least 1, got 0"),
+    (["reproduce", "--seed", "-1"], "seed: expected at least 0"),
+    (["reproduce", "--learning-rate", "nan"], "learning_rate: expected a finite number"),
+    (["reproduce", "--updates", "many"], "invalid int value: 'many'"),
+    (["reproduce", "--out", "short.txt"], "out: cannot write to short.txt"),
+    (["reproduce", "--backend", "sse"], "invalid choice: 'sse'"),
+    (["train", "nowhere.txt"], "nowhere.txt: no such file"),
+    (["train", "short.txt"], "expected at least 2049 tokens"),
+    (["train", "wrong.txt"], "wrong.txt: invalid UTF-8 at byte 3"),
+    (["train", "short.txt", "--hidden-size", "0"], "hidden_size: expected at least 1"),
+    (["train", "short.txt", "--valid", "1.5"], "valid: expected a fraction"),
+    (["train", "short.txt", "--learning-rate", "nan"], "learning_rate: expected a finite"),
+    (["train", "short.txt", "--steps", "1", "--epochs", "1"], "not allowed with argument"),
+    (["train", "short.txt", "--threads", "0"], "threads: expected at least 1"),
+    (["train", "short.txt", "--resume", "--out", "empty"], "empty/last.safetensors: No such"),
+    (["sample", "nowhere"], "nowhere: No such file"),
+    (["sample", "short.txt"], "short.txt: not a usable checkpoint"),
+    (["sample", "empty"], "empty: no best.safetensors or last.safetensors"),
+    (["evaluate", "short.txt", "short.txt"], "short.txt: not a usable checkpoint"),
+    (["info", "short.txt"], "short.txt: not a usable checkpoint"),
+    (["bench", "--rounds", "0"], "rounds: expected at least 1, got 0"),
+    (["bench", "--experiments", "x"], "got 'x'"),
+])  # fmt: skip
+def test_bad_input_gets_one_line_and_status_2(arguments, message, refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "short.txt").write_text("too short")
+    (tmp_path / "wrong.txt").write_bytes(b"abc\xffdef" * 100)
+    before = sorted(tmp_path.rglob("*"))
+    assert message in refused(*arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_options_of_the_model_are_checked_by_the_model(refused, model, text):
+    assert "temperature" in refused("sample", model, "--temperature", "-1")
+    assert "top_p" in refused("sample", model, "--top-p", "nan")
+    assert "length" in refused("sample", model, "--length", "-1")
+    assert "stream: expected neither" in refused("sample", model, "--stream", "--json")
+    assert "hidden_size: the training has 8, got 9" in refused(
+        "train", text, "--out", model, "--resume", "--hidden-size", "9"
+    )
+    assert "exists already" in refused("train", text, "--out", model, *TINY)
+
+
+def test_a_failure_while_running_has_status_1(refused, text, monkeypatch):
+    options = ["--hidden-size", "4", "--experiments", "char-rnn", "--corpus", text]
+    message = "char-rnn: the loss is nan at update 3"
+
+    def fail(*_):
+        raise ArithmeticError(message)
+
+    monkeypatch.setattr("fastseq.experiments.Training.update", fail)
+    assert refused("reproduce", *options, status=1).endswith(f"error: {message}\n")
+
+
+def test_a_full_disk_has_status_1():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fastseq", "info"], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left" in done.stderr
+
+
+# -- signals and pipes -----------------------------------------------------------------------
+
+
+def test_a_closed_pipe_is_silent(text):
+    command = [sys.executable, "-m", "fastseq", "reproduce", "--corpus", str(text)]
+    command += ["--updates", "2000", "--hidden-size", "4", "--seq-length", "5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_training_that_is_stopped_goes_on(number, status, text, fastseq, tmp_path):
+    command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
+    command += ["--steps", "1000000", "--log-every", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert any("step 2" in line for line in process.stderr)
+        process.send_signal(number)
+        start = time.monotonic()
+        rest = process.stderr.read()
+        assert process.wait() == status
+        assert time.monotonic() - start < 2
+    assert "Traceback" not in rest
+    done = json.loads(fastseq("info", tmp_path / "run", "--json")[1])["progress"]["step"]
+    assert done > 0
+    arguments = ["--resume", "--steps", done + 5]
+    assert fastseq("train", text, "--out", "run", *arguments)[0] == 0
+    facts = json.loads(fastseq("info", tmp_path / "run/last.safetensors", "--json")[1])
+    assert facts["progress"]["step"] == done + 5
+
+
+def test_ctrl_c_in_a_reproduction(text):
+    command = [sys.executable, "-m", "fastseq", "reproduce", "--corpus", str(text)]
+    command += ["--updates", "1000000", "--hidden-size", "4", "--seq-length", "5"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert any("update" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == "fastseq reproduce: error: interrupted\n"
+        assert process.wait() == 130
+    assert not os.path.exists("reproduction/results.json")
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+def test_reproduce_passes_its_options_on(fastseq, text):
+    options = {
+        "updates": 3, "hidden_size": 4, "seq_length": 5, "learning_rate": 0.05,
+        "sample_length": 6, "seed": 7,
+    }  # fmt: skip
+    flags = [x for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
+    status, out, err = fastseq(
+        "reproduce", "--corpus", text, "--experiments", "word-rnn, char-rnn", *flags,
+        "--strip-licence", "--backend", "generic", "--out", "here",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    with open("here/results.json", encoding="utf-8") as file:
+        stored = json.load(file)
+    assert stored["settings"] == options | {"strip_licence": True}
+    assert [e["name"] for e in stored["experiments"]] == ["word-rnn", "char-rnn"]
+    assert stored["config"]["backend"] == "generic"
+    assert "word-rnn" in out
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_train_with_few_options_leaves_a_run(level, fastseq, text, tmp_path):
+    status, _, err = fastseq("train", text, "--level", level, *TINY)
+    assert status == 0, err
+    run = tmp_path / "runs/text"
+    assert {"best.safetensors", "last.safetensors", "metrics.jsonl"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert LanguageModel.load(run).vocabulary.level == level
+
+
+def test_sample_is_what_the_model_gives(fastseq, model):
+    lm = LanguageModel.load(model)
+    options = ["--prime", "The ", "--length", "30", "--seed", "5", "--temperature", "0.5"]
+    expected = lm.sample("The ", 30, seed=5, temperature=0.5)
+    assert fastseq("sample", model, *options)[1] == expected + "\n"
+    assert fastseq("sample", model, *options, "--stream")[1] == expected + "\n"
+    several = json.loads(fastseq("sample", model, *options, "--count", 3, "--json")[1])
+    assert several["samples"] == lm.samples(3, "The ", 30, seed=5, temperature=0.5)
+
+
+def test_sample_tells_what_it_copied(fastseq, model, text):
+    options = ["--prime", "The cat sat", "--length", "0", "--novelty", text, "--json"]
+    (copied,) = json.loads(fastseq("sample", model, *options)[1])["copied"]
+    assert copied == {"tokens": 11, "text": "The cat sat"}
+    _, out, _ = fastseq("sample", model, *options[:-1])
+    assert out.endswith("longest copied run, 11 tokens: 'The cat sat'\n")
+
+
+def test_evaluate_is_what_the_model_gives(fastseq, model, text):
+    expected = LanguageModel.load(model).evaluate(TEXT)
+    scores = json.loads(fastseq("evaluate", model, text, "--json")[1])
+    assert scores[str(text)]["nats_per_token"] == expected.nats_per_token
+    assert f"{expected.nats_per_token:.4f} nats per token" in fastseq("evaluate", model, text)[1]
+
+
+def test_info_of_the_machine_and_of_a_model(fastseq, model):
+    machine = json.loads(fastseq("info", "--json")[1])
+    assert machine["backend"] in machine["available"]
+    assert re.search(rf"^backend +{machine['backend']}$", fastseq("info")[1], re.MULTILINE)
+    facts = json.loads(fastseq("info", model, "--json")[1])
+    assert facts["model"]["hidden_size"] == 8
+    assert facts["parameters"] == sum(p.size for p in LanguageModel.load(model).parameters())
+    assert facts["history"][-1]["step"] == 20
+    assert "step 20" in fastseq("info", model)[1]
+
+
+def test_threads_are_set(fastseq, model):
+    fastseq("sample", model, "--length", "1", "--threads", "1")
+    assert get_num_threads() == 1
+
+
+def test_bench_times_both_sides(fastseq, monkeypatch):
+    monkeypatch.setattr("fastseq.benchmark.SECONDS", 0.02)
+    options = ["--experiments", "char-rnn", "--rounds", "1", "--hidden-size", "8"]
+    status, out, err = fastseq("bench", *options, "--seq-length", "5")
+    if status == 2:
+        assert "no compiled kernels" in err
+        pytest.skip("nothing is compiled here")
+    assert re.search(r"^char-rnn( +[\d.,]+){4} +[\d,]+×$", out, re.MULTILINE)
+    (timing,) = json.loads(fastseq("bench", *options, "--json")[1])["timings"]
+    assert timing["ratio"] == timing["oracle_seconds"] / timing["compiled_seconds"] > 1
+    assert timing["loss_difference"] < 1e-5
