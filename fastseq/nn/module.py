@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class Parameter:
     """
 
     __slots__ = ("_data", "_grad", "rows", "transposed")
+
+    moves: ClassVar[int] = 0  # how often any parameter has changed its storage
 
     def __init__(
         self, data: npt.ArrayLike, *, row_sparse: bool = False, transposed: bool = False
@@ -119,6 +121,7 @@ class Parameter:
         """Move into other storage of the same shape, values included."""
         data[...], grad[...] = self._data, self._grad
         self._data, self._grad = data, grad
+        Parameter.moves += 1
 
     def shown(self) -> np.ndarray:
         """The view of `data` that `Module.state_dict` copies."""
