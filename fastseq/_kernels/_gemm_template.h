@@ -158,20 +158,26 @@ FS_INLINE int FS(fs_share)(ptrdiff_t rows) {
     return (int)((rows + tiles - 1) / tiles);
 }
 
-/* Copy a block of a that is transposed into tiles [tile][k][FS_MS]. FS_MS numbers are copied
- * where there are as many, though only `share` are wanted: a constant count is one vector. */
+/* Copy a block of a that is transposed (rs == 1 when it matters) into tiles [tile][k][FS_MS],
+ * eight k at a time, so that a is read along its memory. FS_MS numbers are copied where there
+ * are as many, though only `share` are wanted: a constant count is one vector. */
 static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                                 ptrdiff_t cs, REAL *out) {
-    for (ptrdiff_t m = 0; m < M; out += K * FS_MS) {
-        int share = FS(fs_share)(M - m);
-        const REAL *from = a + m * rs;
-        if (rs == 1 && m + FS_MS <= M)
-            for (ptrdiff_t k = 0; k < K; k++)
-                memcpy(out + k * FS_MS, from + k * cs, FS_MS * sizeof(REAL));
-        else
-            for (ptrdiff_t k = 0; k < K; k++)
-                for (int i = 0; i < share; i++) out[k * FS_MS + i] = from[i * rs + k * cs];
-        m += share;
+    for (ptrdiff_t first = 0; first < K; first += 8) {
+        ptrdiff_t last = first + 8 < K ? first + 8 : K;
+        REAL *tile = out;
+        for (ptrdiff_t m = 0; m < M; tile += K * FS_MS) {
+            int share = FS(fs_share)(M - m);
+            const REAL *from = a + m * rs;
+            if (rs == 1 && m + FS_MS <= M)
+                for (ptrdiff_t k = first; k < last; k++)
+                    memcpy(tile + k * FS_MS, from + k * cs, FS_MS * sizeof(REAL));
+            else
+                for (ptrdiff_t k = first; k < last; k++)
+                    for (int i = 0; i < share; i++)
+                        tile[k * FS_MS + i] = from[i * rs + k * cs];
+            m += share;
+        }
     }
 }
 
