@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import fastseq
+from benchmarks.timing import clock_name, use_processor_time
 
 PEERS = ("torch", "onnxruntime", "onnx", "scipy")
 PRODUCT = 2048  # rows and columns of the product that tells NumPy's speed
@@ -34,6 +35,7 @@ def options(description: str, rounds: int = 9) -> ArgumentParser:
     parser.add_argument("--threads", type=_threads, default=1, metavar="N", help="number or all")
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each side")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this")
+    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a busy machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     return parser
 
@@ -45,6 +47,10 @@ def _threads(text: str) -> int:
 def start(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
     """Parse, limit every library to the number of threads asked for, say what runs."""
     args = parser.parse_args(arguments)
+    if args.cpu_time:
+        if args.threads > 1:
+            parser.error("--cpu-time: makes sense for one thread only")
+        use_processor_time()
     set_threads(args.threads)
     config = environment()
     print(f"{config['cpu']}, fastseq {config['fastseq']} ({config['backend']}), "
@@ -67,6 +73,7 @@ def environment() -> Row:
         "platform": platform.platform(),
         "processors": processors(),
         "load": os.getloadavg()[0],
+        "clock": clock_name(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "libraries": {
             p["internal_api"]: f"{p['version']}, {p['num_threads']} threads" for p in pools

@@ -1,7 +1,8 @@
 """PyTorch's side: the same models, updates and generation in the form that runs fastest."""
 
+import copy
 from collections.abc import Callable
-from itertools import cycle, product
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -77,28 +78,36 @@ def update_of(model: Model, case: Training, optimizer_form: str) -> Callable[[],
     return update
 
 
-def best_form(case: Training, fed: str) -> tuple[str, bool]:
-    """What runs fastest here: the optimizer's form, and whether oneDNN is to be used.
+def best_optimizer(case: Training, model: Model) -> str:
+    """Which form of the optimizer takes least time for one step."""
 
-    oneDNN computes the LSTM alone, and not always in less time.
-    """
-    onednn = (True, False) if case.cell == "lstm" else (True,)
-    forms = {f"{form} {on}": (form, on) for form, on in product(("fused", "foreach"), onednn)}
+    def maker(form: str) -> Callable[[], Callable[[], object]]:
+        parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter)
+        return lambda: OPTIMIZERS[case.optimizer](parameters, lr=case.lr, **{form: True}).step
 
-    def maker(form: str, on: bool) -> Callable[[], Callable[[], float]]:
-        def make() -> Callable[[], float]:
+    return fastest({form: maker(form) for form in ("fused", "foreach")})
+
+
+def best_recurrence(case: Training, model: Model, form: str) -> bool:
+    """Whether to use oneDNN: it computes the LSTM alone, and not always in less time."""
+
+    def maker(on: bool) -> Callable[[], Callable[[], object]]:
+        def make() -> Callable[[], object]:
             torch.backends.mkldnn.set_flags(on)
-            return update_of(Model(case, fed), case, form)
+            return update_of(copy.deepcopy(model), case, form)
 
         return make
 
-    return forms[fastest({name: maker(*form) for name, form in forms.items()})]
+    forms = {"on": maker(True), "off": maker(False)}
+    return case.cell != "lstm" or fastest(forms) == "on"
 
 
 def pytorch_update(
     case: Training, fed: str
 ) -> tuple[Callable[[], float], dict[str, np.ndarray], str]:
-    """PyTorch's best update of a case.
+    """PyTorch's best update of a case; leaves oneDNN on or off as this is faster.
 
     Returns
     -------
@@ -108,9 +117,61 @@ def pytorch_update(
     form : str
         Which form was found to be best.
     """
-    form, onednn = best_form(case, fed)
-    torch.backends.mkldnn.set_flags(onednn)
     torch.manual_seed(0)
     model = Model(case, fed)
+    form = best_optimizer(case, model)
+    onednn = best_recurrence(case, model, form)
+    torch.backends.mkldnn.set_flags(onednn)
     name = f"{form} {case.optimizer}, oneDNN {'on' if onednn else 'off'}"
     return update_of(model, case, form), model.weights(), name
+
+
+# -- generation ----------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """A character model of one LSTM layer that draws its own next token.
+
+    Parameters
+    ----------
+    vocabulary, hidden_size : int
+    fed : {"one-hot", "embedding"}
+    whole_layer : bool
+        Run `nn.LSTM` on sequences of one step instead of `nn.LSTMCell`.
+    """
+
+    def __init__(self, vocabulary: int, hidden_size: int, fed: str, whole_layer: bool) -> None:
+        super().__init__()
+        size = vocabulary if fed == "one-hot" else hidden_size
+        table = torch.eye(vocabulary) if fed == "one-hot" else torch.randn(vocabulary, size)
+        self.register_buffer("table", table)  # a row of the identity is a one-hot vector
+        self.whole_layer = whole_layer
+        self.cell = (nn.LSTM if whole_layer else nn.LSTMCell)(size, hidden_size)
+        self.head = nn.Linear(hidden_size, vocabulary)
+
+    @torch.inference_mode()
+    def generate(self, count: int) -> list[int]:
+        token, state, tokens = torch.zeros(1, dtype=torch.int64), None, []
+        for _ in range(count):
+            x = F.embedding(token, self.table)
+            if self.whole_layer:
+                y, state = self.cell(x[None], state)
+                y = y[0]
+            else:
+                state = self.cell(x, state)
+                y = state[0]
+            token = torch.multinomial(F.softmax(self.head(y), dim=-1), 1)[0]
+            tokens.append(token)
+        return torch.cat(tokens).tolist()
+
+
+def best_generator(vocabulary: int, hidden_size: int, count: int) -> tuple[Generator, str]:
+    """Of all ways to write the loop, the one that takes least time; and its name."""
+    generators = {
+        f"{'LSTM' if whole else 'LSTMCell'}, {fed}": Generator(vocabulary, hidden_size, fed, whole)
+        for whole in (False, True)
+        for fed in ("one-hot", "embedding")
+    }
+    calls = {name: lambda g=g: lambda: g.generate(count) for name, g in generators.items()}
+    best = fastest(calls)
+    return generators[best], best
