@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,7 @@ def sample(args: Namespace) -> None:
         print()
         return
     texts = lm.samples(args.count, args.prime, args.length, **options)
-    copied = [_copied(lm, text, args.novelty) for text in texts] if args.novelty else []
+    copied = list(_copied(lm, texts, args.novelty)) if args.novelty else []
     if args.json:
         _print_json({"samples": texts} | ({"copied": copied} if copied else {}))
         return
@@ -149,13 +149,14 @@ def sample(args: Namespace) -> None:
         print(f"longest copied run, {run['tokens']} tokens: {run['text']!r}")
 
 
-def _copied(lm: LanguageModel, text: str, paths: list[str]) -> dict[str, Any]:
-    """The longest run of a sample's tokens that stands in texts."""
-    ids = lm.vocabulary.encode(text)
+def _copied(lm: LanguageModel, texts: list[str], paths: list[str]) -> Iterator[dict[str, Any]]:
+    """The longest run of each sample's tokens that stands in the files."""
     known = Corpus.from_files(paths, lm.vocabulary).tokens()
-    run = longest_copied_run(ids, known)
-    start = run.sample_start
-    return {"tokens": run.length, "text": lm.vocabulary.decode(ids[start : start + run.length])}
+    for text in texts:
+        ids = lm.vocabulary.encode(text)
+        run = longest_copied_run(ids, known)
+        copied = ids[run.sample_start : run.sample_start + run.length]
+        yield {"tokens": run.length, "text": lm.vocabulary.decode(copied)}
 
 
 def evaluate(args: Namespace) -> None:
@@ -190,10 +191,14 @@ def info(args: Namespace) -> None:
         if isinstance(value, list):
             value = ", ".join(value)
         elif isinstance(value, dict):
-            value = ", ".join(f"{key} {v}" for key, v in value.items())
+            value = ", ".join(f"{key} {_short(v)}" for key, v in value.items())
         print(f"{name:<12} {value}")
     for record in history:
         print(f"{'':<12} {summary(record)}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def describe_model(path: str) -> dict[str, Any]:
@@ -211,5 +216,6 @@ def describe_model(path: str) -> dict[str, Any]:
         facts["progress"] = asdict(Progress.from_json(file.metadata["progress"]))
     metrics = Path(path) / "metrics.jsonl"
     if metrics.is_file():
-        facts["history"] = [json.loads(line) for line in metrics.read_text().splitlines()]
+        whole_lines = metrics.read_text().rpartition("\n")[0]  # the last may be under way
+        facts["history"] = [json.loads(line) for line in whole_lines.splitlines()]
     return facts
