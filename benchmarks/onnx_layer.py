@@ -39,7 +39,9 @@ def _model(layer: nn.RNN | nn.LSTM | nn.GRU):
     states = ["h", "c"] if layer.cell == "lstm" else ["h"]
     options = {"linear_before_reset": 1} if layer.cell == "gru" else {}
     node = helper.make_node(
-        operator, ["x", *arrays, "", *(f"{s}0" for s in states)], ["y", *(f"{s}n" for s in states)],
+        operator,
+        ["x", *arrays, "", *(f"{s}0" for s in states)],
+        ["y", *(f"{s}n" for s in states)],
         hidden_size=layer.hidden_size, **options,
     )  # fmt: skip
     graph = helper.make_graph(

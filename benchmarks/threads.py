@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import fastseq
-from benchmarks.cases import INFERENCE, TRAINING, Inference, Training
+from benchmarks.cases import INFERENCE, TRAINING, Inference
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.inference import layer_and_inputs, row_name
 from benchmarks.timing import interleave, ratio_range
