@@ -201,8 +201,9 @@ def _draw_kind(axes: Axes, rows: Sequence[Row], peak: float, bandwidth: float) -
     for color, H in zip(COLORS, dict.fromkeys(row["H"] for row in rows), strict=False):
         points = [(row["B"], row["gflops"]) for row in rows if row["H"] == H]
         axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=4, label=f"H={H}")
-    axes.set_xlabel("rows B, = 2 × operations per byte")
+    axes.set_xlabel("rows B (B / 2 operations per byte)")
     axes.set_xticks(BATCHES)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.legend(loc="lower right")

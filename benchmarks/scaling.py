@@ -1,6 +1,6 @@
 """Scaling: tokens per second by hidden size, batch and sequence length, fastseq and PyTorch.
 
-    python -m benchmarks.scaling [--only H=] [--cell lstm] [--threads 1] [--plot FILE] [--json FILE]
+    python -m benchmarks.scaling [--only H=] [--cell lstm] [--plot FILE] [--json FILE]
 
 Whole training updates as in `benchmarks.training`, V=96, E=64, Adam, around H=256, B=32, T=64:
 one size changes, the others stay.
@@ -80,7 +80,12 @@ def _draw_size(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_title(f"by {label}")
     values = [row["value"] for row in rows]
     for side, color, name in (("fastseq", BLUE, "fastseq"), ("pytorch", ORANGE, "PyTorch")):
-        axes.loglog(values, [row[side] for row in rows], "o-", color=color, label=name)
+        axes.semilogx(values, [row[side] for row in rows], "o-", color=color, label=name)
+    if rows[0]["size"] == "H":  # the work grows with its square
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(label)
     axes.set_xticks(values)
     axes.xaxis.set_major_formatter("{x:g}")

@@ -1,0 +1,87 @@
+"""Every benchmark runs; that fastseq never holds all logits at once. No time is asserted."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from benchmarks.timing import Timing, interleave, ratio_range
+from fastseq import backend
+
+command = pytest.importorskip("benchmarks.command", reason="needs threadpoolctl")
+
+pytestmark = pytest.mark.skipif(
+    backend.get_backend() == "oracle", reason="too slow without compiled kernels"
+)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Runs a script with one round; returns what it wrote. Libraries are left as they were."""
+    before = backend.get_num_threads()
+
+    def run(script, *arguments):
+        path = tmp_path / f"{script}.json"
+        main = importlib.import_module(f"benchmarks.{script}").main
+        main([*arguments, "--rounds", "1", "--json", str(path)])
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    yield run
+    command.set_threads(before)
+    if "torch" in sys.modules:
+        sys.modules["torch"].backends.mkldnn.set_flags(True)
+
+
+@pytest.mark.parametrize(
+    ("script", "needs", "arguments", "figure"),
+    [
+        ("training", "torch", ["--only", "char-rnn"], "ratio"),
+        ("inference", "onnxruntime onnx", ["--only", "B1 T1"], "ratio"),
+        ("generation", "torch", ["--hidden", "8"], "ratio"),
+        ("threads", "", ["--only", "B1 T1"], "ratio"),
+        ("products", "", ["--only", "char-rnn dW_hh"], "ratio"),
+        ("pure_python", "", ["--only", "char-rnn", "--hidden", "4", "--length", "3"], "ratio"),
+        ("roofline", "matplotlib", ["--only", "gru forward H=128 B=1"], "gflops"),
+        ("scaling", "matplotlib torch", ["--only", "T=8"], "ratio"),
+    ],
+)
+def test_script_writes_figures_and_where_they_come_from(
+    bench, tmp_path, monkeypatch, script, needs, arguments, figure
+):
+    for module in needs.split():
+        pytest.importorskip(module)
+    picture = tmp_path / "picture.png"
+    if "matplotlib" in needs:
+        arguments = [*arguments, "--plot", str(picture)]
+    if script == "roofline":
+        monkeypatch.setattr("benchmarks.roofline.PEAK_SIZES", (64,))
+    written = bench(script, *arguments)
+    assert written["rows"]
+    assert all(row[figure] > 0 for row in written["rows"])
+    assert {"cpu", "backend", "threads", "numpy", "fastseq"} <= written["config"].keys()
+    assert picture.exists() == ("matplotlib" in needs)
+
+
+def test_an_update_never_holds_all_logits(bench):
+    sizes = {"vocabulary": 20_000, "hidden": 16, "batch": 64, "length": 32}
+    options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
+    (row,) = bench("memory", "--only", "fastseq", *options)["rows"]
+    assert row["above_mib"] < row["logits_mib"] / 2
+
+
+def test_sides_take_turns_in_alternating_order():
+    order = []
+    sides = {name: lambda name=name: order.append(name) for name in "ab"}
+    timings = interleave(sides, rounds=3, seconds=0)
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"  # the first pair is the warm-up
+    assert [timing.calls for timing in timings.values()] == [3, 3]
+
+
+def test_ratio_range_is_of_single_rounds():
+    assert ratio_range(Timing([4.0, 9.0]), Timing([2.0, 3.0])) == (2.0, 3.0)
+
+
+def test_unknown_row_names_those_there_are():
+    with pytest.raises(SystemExit, match="expected part of one of ab, cd"):
+        command.chosen(["ab", "cd"], "e")
