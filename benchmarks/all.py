@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, results into `benchmarks/results/`.
 
-    python -m benchmarks.all [--quick]
+    python -m benchmarks.all [--only training] [--quick]
 
 Each runs in a process of its own. On an idle machine all of it takes some ten minutes.
 """
@@ -9,6 +9,8 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
+
+from benchmarks.command import chosen
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -34,9 +36,10 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round each: whether it runs")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    parser.add_argument("--only", default="", metavar="TEXT", help="results whose name has this")
     args = parser.parse_args()
     failed = []
-    for name, (script, *more) in RUNS:
+    for name, (script, *more) in chosen(RUNS, args.only, lambda run: run[0]):
         command = [sys.executable, "-m", f"benchmarks.{script}", *more]
         command += ["--json", str(args.out.resolve() / f"{name}.json")]
         if script in PLOTS:

@@ -36,6 +36,7 @@ FLOAT_BYTES = 4
 DEFAULT_L2 = 2**20
 T = 32
 TURN = 0.03  # seconds
+LIMIT_ROUNDS = 6
 
 
 class Work(NamedTuple):
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG")
     args = start(parser, arguments)
     works = chosen(WORKS, args.only)
-    peak, bandwidth = measure_peak(args.rounds), measure_bandwidth(args.rounds)
+    peak, bandwidth = measure_peak(), measure_bandwidth()
     print(f"peak {peak:.1f} GFLOP/s, L2 read {bandwidth:.1f} GB/s")
     print(f"{'recurrence':26} {'GFLOP/s':>8} {'limit':>7} {'share':>6}")
     rows = []
@@ -135,7 +136,7 @@ def line(row: Row) -> str:
 # -- limits --------------------------------------------------------------------------------
 
 
-def measure_peak(rounds: int) -> float:
+def measure_peak() -> float:
     """GFLOP/s of the fastest large product, by the kernels or by NumPy."""
     matmul, best = backend.kernels("float32").matmul, 0.0
     for size in PEAK_SIZES:
@@ -145,11 +146,11 @@ def measure_peak(rounds: int) -> float:
             "fastseq": partial(matmul, a, b, out, None, False),
             "numpy": partial(np.matmul, a, b, out),
         }
-        best = max(best, 2 * size**3 / fastest_round(sides, rounds) / 1e9)
+        best = max(best, 2 * size**3 / fastest_round(sides) / 1e9)
     return best
 
 
-def measure_bandwidth(rounds: int) -> float:
+def measure_bandwidth() -> float:
     """GB/s at which a matrix that leaves room in L2 is multiplied by a vector."""
     best = 0.0
     for share in (0.25, 0.5):
@@ -158,14 +159,15 @@ def measure_bandwidth(rounds: int) -> float:
         out = np.empty_like(x)
         sides = {"rows": partial(np.matmul, w, x, out), "columns": partial(np.matmul, x, w, out)}
         recurrence = {"rnn": Work("rnn_tanh", H, 1).call()}
-        seconds = min(fastest_round(sides, rounds), fastest_round(recurrence, rounds) / T)
+        seconds = min(fastest_round(sides), fastest_round(recurrence) / T)
         best = max(best, w.nbytes / seconds / 1e9)
     return best
 
 
-def fastest_round(sides: Mapping[str, Callable[[], object]], rounds: int) -> float:
+def fastest_round(sides: Mapping[str, Callable[[], object]]) -> float:
     """Seconds of the fastest side in its fastest round: a limit is what was reached once."""
-    return min(min(timing.rounds) for timing in interleave(sides, rounds, TURN).values())
+    timings = interleave(sides, LIMIT_ROUNDS, TURN).values()
+    return min(min(timing.rounds) for timing in timings)
 
 
 def l2_bytes() -> int:
