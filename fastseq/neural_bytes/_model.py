@@ -1,0 +1,223 @@
+"""What RNN and LSTM share: sizes, the softmax layer, one-hot inputs, Adagrad, sampling."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import kernels
+from ..lm.config import check_int, check_real
+from ._gradients import Columns, Gradients
+from ._matrix import Matrix, Shape, is_table, laid_out, rows_of
+
+LOSS_EPSILON = 1e-12  # keeps the loss of an impossible token finite
+ADAGRAD_EPSILON = 1e-8
+DTYPE = np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `forward` keeps for `backward`.
+
+    Attributes
+    ----------
+    ids : ndarray of shape (T,), int64
+        The inputs.
+    h : ndarray of shape (T+1, 1, H)
+        States; slot 0 is the initial one.
+    dlogits : ndarray of shape (T, V)
+        d loss / d logits.
+    """
+
+    ids: np.ndarray
+    h: np.ndarray
+    dlogits: np.ndarray
+
+
+class Model:
+    """A softmax layer over the states of a recurrent layer, trained by Adagrad."""
+
+    names: ClassVar[tuple[str, ...]]  # of the parameters, in the order of gradients
+
+    V = Matrix()
+    c = Matrix()
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        seq_length: int,
+        learning_rate: float,
+        clip_value: float,
+    ) -> None:
+        sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "seq_length": seq_length}
+        for name, size in sizes.items():
+            check_int(name, size, 1)
+        check_real("learning_rate", learning_rate)
+        check_real("clip_value", clip_value, 0.0)
+        self.vocab_size, self.hidden_size, self.seq_length = sizes.values()
+        self.learning_rate, self.clip_value = learning_rate, clip_value
+
+    def shape_of(self, name: str) -> Shape:
+        """Shape of a parameter, its gradient (d…) or its Adagrad memory (m…)."""
+        V, H = self.vocab_size, self.hidden_size
+        shapes = {"U": (H, V), "W": (H, H), "V": (V, H), "b": (H, 1), "c": (V, 1)}
+        return shapes[name.lstrip("dm")[0]]
+
+    def update(self, grads: Sequence[ArrayLike]) -> None:
+        """One step of Adagrad: m += g², p −= learning_rate · g / √(m + 1e-8).
+
+        Parameters
+        ----------
+        grads : sequence of matrices
+            One for each parameter, in the order in which `backward` returns them.
+
+        Raises
+        ------
+        ValueError
+            Too few, too many or of the wrong shape; nothing is changed.
+        """
+        if len(grads) != len(self.names):
+            raise ValueError(f"grads: expected {len(self.names)} matrices, got {len(grads)}")
+        gradients = [self._gradient(grads, k) for k in range(len(self.names))]
+        memory = self._memory()
+        memory[:] = [
+            laid_out(f"m{name}", m, self.shape_of(name))
+            for name, m in zip(self.names, memory, strict=True)
+        ]
+        for name, gradient, m in zip(self.names, gradients, memory, strict=True):
+            self._adagrad(name, gradient, m)
+
+    def _gradient(self, grads: Sequence[ArrayLike], k: int) -> np.ndarray | Columns:
+        shape = self.shape_of(self.names[k])
+        short = grads.unread(k) if isinstance(grads, Gradients) else None
+        if short is not None and short.shape == shape:
+            return short
+        return laid_out(f"d{self.names[k]}", grads[k], shape)
+
+    def _memory(self) -> list[np.ndarray]:
+        """Adagrad's sums of squared gradients, in the order of the parameters."""
+        raise NotImplementedError
+
+    def _adagrad(self, name: str, gradient: np.ndarray | Columns, memory: np.ndarray) -> None:
+        """Update a parameter; rows of a table that have no gradient stay as they are."""
+        p, m = rows_of(name, getattr(self, name)), rows_of(name, memory)
+        if isinstance(gradient, Columns):
+            ids = gradient.ids
+            p_rows, m_rows = p[ids], m[ids]
+            self._step(p_rows, gradient.rows, m_rows, None)
+            p[ids], m[ids] = p_rows, m_rows
+        else:
+            g = rows_of(name, gradient)
+            self._step(p, g, m, np.flatnonzero(g.any(axis=1)) if is_table(name) else None)
+
+    def _step(
+        self, p: np.ndarray, g: np.ndarray, memory: np.ndarray, rows: np.ndarray | None
+    ) -> None:
+        lr, no_limit, no_decay = self.learning_rate, math.inf, 0.0
+        kernels(DTYPE).adagrad(
+            p, g, memory, rows, 1.0, no_limit, lr, no_decay, ADAGRAD_EPSILON, True
+        )
+
+    # -- inputs: the product with a one-hot vector is a row of a table ----------------------
+
+    def _known(self, ids: np.ndarray) -> np.ndarray:
+        return (ids >= 0) & (ids < self.vocab_size)
+
+    def _table_gradient(self, ids: np.ndarray, drows: np.ndarray) -> Columns:
+        """Clipped gradient of an input weight: column ids[t] += drows[t]."""
+        distinct, place = np.unique(ids, return_inverse=True)
+        rows = np.zeros((len(distinct), self.hidden_size))
+        kernels(DTYPE).scatter_add_rows(drows, place, rows)
+        return Columns((self.hidden_size, self.vocab_size), distinct, self._clipped(rows))
+
+    def _clipped(self, gradient: np.ndarray) -> np.ndarray:
+        return np.clip(gradient, -self.clip_value, self.clip_value, out=gradient)
+
+    # -- softmax layer ---------------------------------------------------------------------
+
+    def _loss(self, h: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss, and d loss / d logits of shape (T, V). A target of −1 has neither.
+
+        The gradient is that of plain cross-entropy, softmax − onehot: the loss's 1e-12 is for
+        the logarithm's sake alone.
+        """
+        k, T = kernels(DTYPE), len(targets)
+        logits, losses = np.empty((T, self.vocab_size)), np.empty(T)
+        k.matmul(h, self.V.T, logits, self.c.ravel(), False)
+        k.softmax_cross_entropy(logits, targets, 1.0, losses, logits)
+        p = np.exp(-losses[targets >= 0])
+        return float(np.sum(-np.log(p + LOSS_EPSILON))), logits
+
+    def _head_backward(self, cache: Cache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradients of the states h[1:], of shape (T, 1, H), of V and of c, those clipped."""
+        k, h, dlogits = kernels(DTYPE), cache.h[1:, 0], cache.dlogits
+        dh, dV = np.empty_like(h), np.empty_like(self.V)
+        k.matmul(dlogits, self.V, dh, None, False)  # dh = dlogits @ V
+        k.matmul(dlogits.T, h, dV, None, False)  # dV = dlogitsᵀ @ h
+        return dh[:, None], self._clipped(dV), self._bias_gradient(dlogits)
+
+    def _bias_gradient(self, drows: np.ndarray) -> np.ndarray:
+        """Clipped sum of the rows, as a column."""
+        total = np.zeros(drows.shape[1])
+        kernels(DTYPE).sum_rows(drows, total)
+        return self._clipped(total[:, None])
+
+    # -- sampling --------------------------------------------------------------------------
+
+    def _sample(self, seed_ix: int, n: int, step: Callable[[np.ndarray], np.ndarray]) -> list[int]:
+        """Draw n tokens, each fed to the next `step`, which maps ids (1,) to a state (H,)."""
+        ids = indices("seed_ix", [seed_ix])
+        check_range("seed_ix", ids, self.vocab_size)
+        tokens: list[int] = []
+        for _ in range(n):
+            logits = self.V @ step(ids) + self.c[:, 0]
+            ids[0] = pick(logits, random.random())
+            tokens.append(int(ids[0]))
+        return tokens
+
+
+def pick(logits: np.ndarray, uniform: float) -> int:
+    """The first index whose cumulative probability exceeds `uniform`, 0 if none does."""
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    index = int(np.searchsorted(np.cumsum(p), uniform, side="right"))
+    return index if index < len(p) else 0
+
+
+def window(inputs: Sequence[int], targets: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets as ids."""
+    ids, goals = indices("inputs", inputs), indices("targets", targets)
+    if len(ids) != len(goals):
+        raise ValueError(f"targets: expected {len(ids)} as there are inputs, got {len(goals)}")
+    return ids, goals
+
+
+def indices(name: str, values: Sequence[int]) -> np.ndarray:
+    """A list of integers as an array of shape (T,), int64."""
+    ids = np.array(values)
+    if ids.ndim != 1:
+        raise ValueError(f"{name}: expected a flat list, got shape {ids.shape}")
+    if ids.size and ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {ids.dtype}")
+    return ids.astype(np.int64)
+
+
+def check_range(name: str, ids: np.ndarray, size: int) -> None:
+    """IndexError unless 0 <= id < size for each of the ids."""
+    wrong = np.flatnonzero((ids < 0) | (ids >= size))
+    if wrong.size:
+        at = int(wrong[0])
+        raise IndexError(f"{name}: expected 0 <= id < {size}, got {ids[at]} at position {at}")
+
+
+def as_column(state: np.ndarray) -> list[list[float]]:
+    """A state of shape (1, H) as nested lists of shape (H, 1)."""
+    column: list[list[float]] = state.T.tolist()
+    return column
