@@ -12,6 +12,10 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = bool(os.environ.get("FASTSEQ_DEBUG"))  # bounds checks, slow
 ANNOTATE = bool(os.environ.get("FASTSEQ_ANNOTATE"))  # HTML beside each .pyx
+NO_COMPILER = """fastseq: no C compiler that finds Python.h. To install them:
+    Debian, Ubuntu   apt-get install gcc python3-dev
+    Fedora           dnf install gcc python3-devel
+    macOS            xcode-select --install"""
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
 
 # No -ffast-math. A fused multiply-add stands where the source says so and nowhere else, so that
@@ -30,14 +34,14 @@ BUILDS = {
 }  # fmt: skip
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 KERNELS = Path("fastseq/_kernels")
-SHARED = sorted(str(path) for path in KERNELS.glob("_*") if path.suffix in (".h", ".pxi"))
+SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi")]
 
 
 def extension(name, flags):
     return Extension(
         f"fastseq._kernels.{name}",
         [str(KERNELS / f"{name}.pyx")],
-        depends=SHARED,
+        depends=[*SHARED, "setup.py"],
         extra_compile_args=FLAGS + flags,
         define_macros=[LIMITED_API],
         py_limited_api=True,
@@ -47,7 +51,13 @@ def extension(name, flags):
 class Build(build_ext):
     """Adds the flags that this compiler has, OpenMP among them."""
 
+    def initialize_options(self):
+        super().initialize_options()
+        self.force = DEBUG  # what was built without checks is newer than its sources, too
+
     def build_extensions(self):
+        if not self.accepts([], "#include <Python.h>\n"):
+            raise SystemExit(NO_COMPILER)
         gcc = self.accepts(GCC_FLAGS)
         openmp = self.accepts(["-fopenmp"])
         for each in self.extensions:
@@ -58,14 +68,17 @@ class Build(build_ext):
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
-    def accepts(self, flags):
+    def accepts(self, flags, head=""):
         """Whether a program compiles and links with these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "main.c")
-            source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+            source.write_text(head + "int main(void) { return 0; }\n", encoding="utf-8")
             try:
                 objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=flags
+                    [str(source)],
+                    output_dir=folder,
+                    include_dirs=self.include_dirs,
+                    extra_postargs=flags,
                 )
                 self.compiler.link_executable(
                     objects, "main", output_dir=folder, extra_postargs=flags
@@ -86,6 +99,7 @@ setup(
     ext_modules=cythonize(
         extensions,
         annotate=ANNOTATE,
+        force=DEBUG or ANNOTATE,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,

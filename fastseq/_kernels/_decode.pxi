@@ -91,11 +91,12 @@ cdef Py_ssize_t draw_one(const Draw *o, const double *weights, double uniform) n
     cdef Py_ssize_t v, last = 0
     for v in range(o.V):
         total += weights[v]
+    total *= uniform
     for v in range(o.V):
         if weights[v] > 0:
             mass += weights[v]
             last = v
-            if mass > uniform * total:
+            if mass > total:
                 break
     return last
 
@@ -104,26 +105,28 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
                      const uint8_t *seen, double uniform, double *z, double *weights,
                      Py_ssize_t *heap, double *log_prob) noexcept nogil:
     """One token from one row of logits; z, weights and heap are scratch of V entries."""
-    cdef Py_ssize_t v, token = 0
-    cdef double peak, total
-    for v in range(o.V):
+    # Copies, so that the compiler knows that no store changes them.
+    cdef Py_ssize_t v, token = 0, V = o.V
+    cdef double peak, total, temperature = o.temperature, penalty = o.penalty
+    for v in range(V):
         z[v] = logits[v]
-    peak = row_max(z, o.V)
-    total = log(row_exp(z, weights, o.V, peak)) + peak
+    peak = row_max(z, V)
+    total = log(row_exp(z, weights, V, peak)) + peak
     if seen != NULL:
-        for v in range(o.V):
+        for v in range(V):
             if seen[v]:
-                z[v] = z[v] / o.penalty if z[v] > 0 else z[v] * o.penalty
+                z[v] = z[v] / penalty if z[v] > 0 else z[v] * penalty
     if allowed != NULL:
-        for v in range(o.V):
+        for v in range(V):
             z[v] = z[v] if allowed[v] else -INFINITY
-    peak = row_max(z, o.V)
-    if o.temperature == 0:
-        while token < o.V - 1 and z[token] != peak:
+    if seen != NULL or allowed != NULL:
+        peak = row_max(z, V)
+    if temperature == 0:
+        while token < V - 1 and z[token] != peak:
             token += 1
     else:
-        for v in range(o.V):
-            weights[v] = fs_exp_d((z[v] - peak) / o.temperature)
+        for v in range(V):
+            weights[v] = fs_exp_d((z[v] - peak) / temperature)
         if o.top_k > 0 or o.top_p < 1 or o.min_p > 0:
             filter_weights(o, weights, heap)
         token = draw_one(o, weights, uniform)

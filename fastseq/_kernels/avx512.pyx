@@ -2,8 +2,4 @@
 
 NAME = "avx512"
 
-include "_dense.pxi"
-include "_cells.pxi"
-include "_updates.pxi"
-include "_decode.pxi"
-include "_names.pxi"
+include "_kernels.pxi"

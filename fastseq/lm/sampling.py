@@ -200,7 +200,10 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
 
     A tail that may be the beginning of a stop string is held back until that is decided.
     """
-    longest = max(map(len, stop), default=1)
+    if not stop:
+        yield from pieces
+        return
+    longest = max(map(len, stop))
     text = ""
     for piece in pieces:
         text += piece

@@ -1,3 +1,15 @@
+# Everything that a build is made of.
+
+include "_common.pxi"
+include "_dense.pxi"
+include "_loss.pxi"
+include "_elementwise.pxi"
+include "_cells.pxi"
+include "_lstm.pxi"
+include "_gru.pxi"
+include "_updates.pxi"
+include "_decode.pxi"
+
 # What a build offers, which is what the oracle offers.
 __all__ = [
     "NAME",

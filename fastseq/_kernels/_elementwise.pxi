@@ -1,0 +1,45 @@
+# The functions of _vmath.h on arrays, for tests of their accuracy.
+
+ctypedef enum Function:
+    EXP
+    LOG
+    SIGMOID
+    TANH
+
+
+cdef void apply(Function function, const floating *x, floating *out, Py_ssize_t N) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t n
+    if function == EXP:
+        for n in range(N):
+            out[n] = exp_(x[n])
+    elif function == LOG:
+        for n in range(N):
+            out[n] = log_(x[n])
+    elif function == SIGMOID:
+        for n in range(N):
+            out[n] = sigmoid(x[n])
+    else:
+        for n in range(N):
+            out[n] = tanh_(x[n])
+    fs_restore_subnormals(state)
+
+
+def vexp(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(EXP, &x[0], &out[0], x.shape[0])
+
+
+def vlog(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(LOG, &x[0], &out[0], x.shape[0])
+
+
+def vsigmoid(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(SIGMOID, &x[0], &out[0], x.shape[0])
+
+
+def vtanh(const floating[::1] x, floating[::1] out):
+    expect(out.shape[0], x.shape[0], "out: length")
+    apply(TANH, &x[0], &out[0], x.shape[0])

@@ -1,0 +1,198 @@
+# Softmax cross-entropy, alone and fused with the head that makes its logits. The specification is
+# oracle/dense.py.
+
+cdef inline floating row_max(const floating *z, Py_ssize_t N) noexcept nogil:
+    """max z in 16 lanes; NaN is not looked for (the sum of exponentials finds it)."""
+    cdef floating lanes[16]
+    cdef Py_ssize_t n, k, whole = N // 16 * 16
+    for k in range(16):
+        lanes[k] = z[0]
+    for n in range(0, whole, 16):
+        for k in range(16):
+            lanes[k] = z[n + k] if z[n + k] > lanes[k] else lanes[k]
+    for n in range(whole, N):
+        lanes[0] = z[n] if z[n] > lanes[0] else lanes[0]
+    for k in range(1, 16):
+        lanes[0] = lanes[k] if lanes[k] > lanes[0] else lanes[0]
+    return lanes[0]
+
+
+cdef inline floating row_exp(const floating *z, floating *e, Py_ssize_t N,
+                             floating shift) noexcept nogil:
+    """e = exp(z - shift); return its sum, always added up in the same 16 lanes."""
+    cdef floating lanes[16]
+    cdef Py_ssize_t n, k, whole = N // 16 * 16
+    for n in range(N):
+        e[n] = exp_(z[n] - shift)
+    for k in range(16):
+        lanes[k] = 0
+    for n in range(0, whole, 16):
+        for k in range(16):
+            lanes[k] += e[n + k]
+    for n in range(whole, N):
+        lanes[n - whole] += e[n]
+    for k in range(1, 16):
+        lanes[0] += lanes[k]
+    return lanes[0]
+
+
+cdef inline floating row_loss(const floating *z, int64_t target, floating scale, floating *dz,
+                              Py_ssize_t N) noexcept nogil:
+    """Loss of one row; dz, which may be z, becomes scale * (softmax(z) - onehot(target))."""
+    cdef floating peak, total, loss, factor
+    cdef Py_ssize_t n
+    if target < 0:
+        memset(dz, 0, N * sizeof(floating))
+        return 0
+    peak = row_max(z, N)
+    loss = peak - z[target]
+    total = row_exp(z, dz, N, peak)
+    factor = scale / total
+    for n in range(N):
+        dz[n] *= factor
+    dz[target] -= scale
+    return <floating> log(<double> total) + loss
+
+
+cdef void rows_loss(const floating *z, const int64_t *targets, floating scale, floating *losses,
+                    floating *dz, Py_ssize_t M, Py_ssize_t N) noexcept nogil:
+    """row_loss for M rows, cut among the threads; an exponential costs about 20 multiply-adds."""
+    cdef int threads = team(20.0 * M * N, M), s
+    cdef Py_ssize_t m
+    cdef unsigned state
+    if threads == 1:
+        state = fs_flush_subnormals()
+        for m in range(M):
+            losses[m] = row_loss(z + m * N, targets[m], scale, dz + m * N, N)
+        fs_restore_subnormals(state)
+        return
+    for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        rows_loss_share(z, targets, scale, losses, dz, M * s // threads, M * (s + 1) // threads, N)
+
+
+cdef void rows_loss_share(const floating *z, const int64_t *targets, floating scale,
+                          floating *losses, floating *dz, Py_ssize_t first, Py_ssize_t last,
+                          Py_ssize_t N) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t m
+    for m in range(first, last):
+        losses[m] = row_loss(z + m * N, targets[m], scale, dz + m * N, N)
+    fs_restore_subnormals(state)
+
+
+def softmax_cross_entropy(const floating[:, ::1] logits, const int64_t[::1] targets,
+                          floating scale, floating[::1] losses, floating[:, ::1] dlogits):
+    cdef Py_ssize_t M = logits.shape[0], N = logits.shape[1], m
+    cdef floating *spare = NULL
+    expect(targets.shape[0], M, "targets: length")
+    expect(losses.shape[0], M, "losses: length")
+    if dlogits is not None:
+        expect(dlogits.shape[0], M, "dlogits: rows")
+        expect(dlogits.shape[1], N, "dlogits: columns")
+    check_ids(targets, -(1 << 62), N, "targets")
+    if M == 0 or N == 0:
+        return
+    if dlogits is not None:
+        with nogil:
+            rows_loss(&logits[0, 0], &targets[0], scale, &losses[0], &dlogits[0, 0], M, N)
+        return
+    spare = <floating *> fs_allocate(N, sizeof(floating))
+    if spare == NULL:
+        raise MemoryError("softmax_cross_entropy: no memory for a row")
+    with nogil:
+        for m in range(M):
+            rows_loss(&logits[m, 0], &targets[m], scale, &losses[m], spare, 1, N)
+        free(spare)
+
+
+# Logits of a block of rows fill at most this many bytes: the (T * B, V) array of a large
+# vocabulary is never held whole, yet dw is swept seldom.
+cdef Py_ssize_t HEAD_BYTES = 24 << 20
+
+
+cdef inline Py_ssize_t head_block(Py_ssize_t M, Py_ssize_t V, Py_ssize_t size) noexcept nogil:
+    """Rows of a block: even shares, each as large as HEAD_BYTES allows, but no fewer than 64."""
+    cdef Py_ssize_t most = max(HEAD_BYTES // (V * size), 64), blocks = (M + most - 1) // most
+    return (M + blocks - 1) // blocks
+
+
+def head_losses(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
+                const int64_t[::1] targets, floating[::1] losses):
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, block
+    cdef floating *z
+    cdef bint done = True
+    check_head(H, M, w.shape[1], V, b, targets, losses)
+    if M == 0:
+        return
+    block = head_block(M, V, sizeof(floating))
+    z = <floating *> fs_allocate(block * V, sizeof(floating))
+    if z == NULL:
+        raise MemoryError("head_losses: no memory for a block of logits")
+    with nogil:
+        while m < M:
+            rows = min(block, M - m)
+            done &= gemm(rows, V, H, &h[m, 0], H, 1, &w[0, 0], 1, H, z, V, False,
+                         NULL if b is None else &b[0])
+            rows_loss(z, &targets[m], <floating> 1, &losses[m], z, rows, V)
+            m += rows
+        free(z)
+    if not done:
+        raise MemoryError("head_losses: no memory for packed panels")
+
+
+cdef int check_head(Py_ssize_t H, Py_ssize_t M, Py_ssize_t columns, Py_ssize_t V,
+                    const floating[::1] b, const int64_t[::1] targets,
+                    floating[::1] losses) except -1:
+    expect(columns, H, "w: columns")
+    expect(targets.shape[0], M, "targets: length")
+    expect(losses.shape[0], M, "losses: length")
+    if b is not None:
+        expect(b.shape[0], V, "b: length")
+    if H == 0 or V == 0:
+        raise ValueError("w: expected a shape without zeros")
+    return check_ids(targets, -(1 << 62), V, "targets")
+
+
+def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
+                  const int64_t[::1] targets, floating scale, floating[::1] losses,
+                  floating[:, ::1] dh, floating[:, ::1] dw, floating[::1] db, bint accumulate):
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, block, v
+    cdef floating *z
+    cdef bint done = True, add = accumulate
+    cdef unsigned state
+    check_head(H, M, w.shape[1], V, b, targets, losses)
+    expect(dh.shape[0], M, "dh: rows")
+    expect(dh.shape[1], H, "dh: columns")
+    expect(dw.shape[0], V, "dw: rows")
+    expect(dw.shape[1], H, "dw: columns")
+    if db is not None:
+        expect(db.shape[0], V, "db: length")
+    if not accumulate and db is not None:
+        memset(&db[0], 0, V * sizeof(floating))
+    if M == 0:
+        if not accumulate:
+            memset(&dw[0, 0], 0, V * H * sizeof(floating))
+        return
+    block = head_block(M, V, sizeof(floating))
+    z = <floating *> fs_allocate(block * V, sizeof(floating))
+    if z == NULL:
+        raise MemoryError("head_backward: no memory for a block of logits")
+    with nogil:
+        while m < M:
+            rows = min(block, M - m)
+            # z = h wT + b; z becomes dz; dh = dz w; dw += dzT h; db += sum of dz
+            done &= gemm(rows, V, H, &h[m, 0], H, 1, &w[0, 0], 1, H, z, V, False,
+                         NULL if b is None else &b[0])
+            rows_loss(z, &targets[m], scale, &losses[m], z, rows, V)
+            done &= gemm(rows, H, V, z, V, 1, &w[0, 0], H, 1, &dh[m, 0], H, False, NULL)
+            done &= gemm(V, H, rows, z, 1, V, &h[m, 0], H, 1, &dw[0, 0], H, add, NULL)
+            add = True
+            if db is not None:
+                state = fs_flush_subnormals()
+                for v in range(0, V, 1024):
+                    add_rows(z + v, rows, min(1024, V - v), V, &db[v])
+                fs_restore_subnormals(state)
+            m += rows
+        free(z)
+    if not done:
+        raise MemoryError("head_backward: no memory for packed panels")

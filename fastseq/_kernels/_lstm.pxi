@@ -1,0 +1,193 @@
+# LSTM through time; see _cells.pxi. Numbers in brackets are those of oracle/cells.py.
+
+cdef inline void lstm_point(floating *a, const floating *c_old, floating *c, floating *out,
+                            Py_ssize_t H) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef floating i, f, g, o
+    for j in range(H):
+        i = sigmoid(a[j])  # (2)
+        f = sigmoid(a[H + j])  # (3)
+        g = tanh_(a[2 * H + j])  # (4)
+        o = sigmoid(a[3 * H + j])  # (5)
+        a[j], a[H + j], a[2 * H + j], a[3 * H + j] = i, f, g, o
+        c[j] = fma(f, c_old[j], i * g)  # (6)
+        out[j] = o * tanh_(c[j])  # (7)
+
+
+cdef void lstm_share(const Sequence *q, floating *gates, const floating *packed,
+                     const floating *project, floating *h, floating *c, floating *m,
+                     Py_ssize_t first, Py_ssize_t last, floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, H = q.H, P = q.P, rows = last - first, size = sizeof(floating)
+    cdef const floating *old
+    cdef const floating *c_old
+    cdef floating *new
+    cdef floating *c_new
+    cdef floating *a
+    cdef floating *out
+    for s in range(q.T):
+        t = step(q, s)
+        a = gates + (t * q.B + first) * 4 * H
+        old, new = h + (before(q, t) * q.B + first) * P, h + (after(q, t) * q.B + first) * P
+        c_old = c + (before(q, t) * q.B + first) * H
+        c_new = c + (after(q, t) * q.B + first) * H
+        out = new if project == NULL else m + (t * q.B + first) * H
+        times_packed(rows, 4 * H, P, old, packed, a, 4 * H, True, scratch)  # (1)
+        for b in range(rows):
+            if active(q, t, first + b):
+                lstm_point(a + b * 4 * H, c_old + b * H, c_new + b * H, out + b * H, H)
+            else:
+                memset(a + b * 4 * H, 0, 4 * H * size)
+                memset(out + b * H, 0, H * size)
+                memcpy(c_new + b * H, c_old + b * H, H * size)
+        if project != NULL:
+            times_packed(rows, P, H, out, project, new, P, False, scratch)  # (8)
+        if q.lengths != NULL:
+            for b in range(rows):
+                if not active(q, t, first + b):
+                    memcpy(new + b * P, old + b * P, P * size)
+    fs_restore_subnormals(state)
+
+
+def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
+                 const floating[:, ::1] w_hr, floating[:, :, ::1] h, floating[:, :, ::1] c,
+                 floating[:, :, ::1] m, const int64_t[::1] lengths, bint reverse):
+    cdef Sequence q
+    cdef floating *packed
+    cdef floating *project = NULL
+    cdef floating *out = NULL
+    cdef Py_ssize_t size, H, P, extra
+    cdef int threads, n
+    q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], c.shape[2], h.shape[2]
+    q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
+    H, P = q.H, q.P
+    check_lstm(&q, gates.shape[2], w_hh, w_hr, lengths, c.shape)
+    check_states(&q, h.shape, P, "h")
+    if w_hr is not None:
+        if m is None:
+            raise ValueError("m: expected an array, since there is a projection")
+        expect(m.shape[0], q.T, "m: steps")
+        expect(m.shape[1], q.B, "m: rows")
+        expect(m.shape[2], H, "m: columns")
+    if q.T == 0 or q.B == 0:
+        return
+    threads = row_team(&q, 4)
+    extra = 0 if w_hr is None else packed_size(H, P, <floating *> NULL) // (4 * H) + 1
+    packed = workspace(P + extra, 4 * H, q.B, threads, &size, <floating *> NULL)
+    with nogil:
+        pack(P, 4 * H, &w_hh[0, 0], 1, P, packed)
+        if w_hr is not None:
+            project = packed + packed_size(P, 4 * H, <floating *> NULL)
+            pack(H, P, &w_hr[0, 0], 1, H, project)
+            out = &m[0, 0, 0]
+        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            lstm_share(&q, &gates[0, 0, 0], packed, project, &h[0, 0, 0], &c[0, 0, 0], out,
+                       q.B * n // threads, q.B * (n + 1) // threads,
+                       packed + size * (n + 1))
+        free(packed)
+
+
+cdef int check_lstm(const Sequence *q, Py_ssize_t width, const floating[:, ::1] w_hh,
+                    const floating[:, ::1] w_hr, const int64_t[::1] lengths,
+                    const Py_ssize_t *c) except -1:
+    check_cell(q, 4, width, w_hh.shape[1], lengths)
+    expect(w_hh.shape[0], 4 * q.H, "w_hh: rows")
+    check_states(q, c, q.H, "c")
+    if w_hr is None:
+        expect(q.P, q.H, "h: columns")
+    else:
+        expect(w_hr.shape[0], q.P, "w_hr: rows")
+        expect(w_hr.shape[1], q.H, "w_hr: columns")
+    return 0
+
+
+cdef inline void lstm_point_back(floating *a, const floating *c_old, const floating *c,
+                                 const floating *dm, floating *dc, Py_ssize_t H) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef floating i, f, g, o, tanh_c, d, one = 1
+    for j in range(H):
+        i, f, g, o = a[j], a[H + j], a[2 * H + j], a[3 * H + j]
+        tanh_c = tanh_(c[j])
+        d = fma(dm[j] * o, fma(-tanh_c, tanh_c, one), dc[j])  # inverts (7)
+        dc[j] = d * f  # inverts (6)
+        a[j] = d * g * (i * (one - i))  # inverts (6), (2)
+        a[H + j] = d * c_old[j] * (f * (one - f))  # inverts (6), (3)
+        a[2 * H + j] = d * i * fma(-g, g, one)  # inverts (6), (4)
+        a[3 * H + j] = dm[j] * tanh_c * (o * (one - o))  # inverts (7), (5)
+
+
+cdef void lstm_back_share(const Sequence *q, floating *gates, const floating *packed,
+                          const floating *project, const floating *c, floating *dy, floating *dh,
+                          floating *dc, floating *total, Py_ssize_t first, Py_ssize_t last,
+                          floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, j, H = q.H, P = q.P, rows = last - first
+    cdef floating *a
+    cdef floating *d
+    cdef floating *into
+    cdef const floating *c_old
+    cdef const floating *c_new
+    for s in range(q.T - 1, -1, -1):
+        t = step(q, s)
+        a, d = gates + (t * q.B + first) * 4 * H, dy + (t * q.B + first) * P
+        c_old = c + (before(q, t) * q.B + first) * H
+        c_new = c + (after(q, t) * q.B + first) * H
+        for b in range(rows):
+            # With a projection the whole gradient of h[t] stays in dy, else beside it.
+            into = total + (first + b) * H if project == NULL else d + b * P
+            if active(q, t, first + b):
+                for j in range(P):
+                    into[j] = d[b * P + j] + dh[(first + b) * P + j]
+                    dh[(first + b) * P + j] = 0
+            elif project != NULL:
+                memset(into, 0, P * sizeof(floating))
+        if project != NULL:
+            times_packed(rows, H, P, d, project, total + first * H, H, False,
+                         scratch)  # inverts (8)
+        for b in range(rows):
+            if active(q, t, first + b):
+                lstm_point_back(a + b * 4 * H, c_old + b * H, c_new + b * H,
+                                total + (first + b) * H, dc + (first + b) * H, H)
+            else:
+                memset(a + b * 4 * H, 0, 4 * H * sizeof(floating))
+        times_packed(rows, P, 4 * H, a, packed, dh + first * P, P, True, scratch)  # inverts (1)
+    fs_restore_subnormals(state)
+
+
+def lstm_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
+                  const floating[:, ::1] w_hr, const floating[:, :, ::1] c,
+                  floating[:, :, ::1] dy,
+                  floating[:, ::1] dh, floating[:, ::1] dc, const int64_t[::1] lengths,
+                  bint reverse):
+    cdef Sequence q
+    cdef floating *packed
+    cdef floating *project = NULL
+    cdef floating *total
+    cdef Py_ssize_t size, H, P, extra
+    cdef int threads, n
+    q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], c.shape[2], dy.shape[2]
+    q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
+    H, P = q.H, q.P
+    check_lstm(&q, gates.shape[2], w_hh, w_hr, lengths, c.shape)
+    check_gradients(&q, dy, dh)
+    expect(dc.shape[0], q.B, "dc: rows")
+    expect(dc.shape[1], H, "dc: columns")
+    if q.T == 0 or q.B == 0:
+        return
+    threads = row_team(&q, 4)
+    # Behind the packed weights: the packed projection and the gradient of o * tanh(c).
+    extra = 0 if w_hr is None else packed_size(P, H, <floating *> NULL)
+    extra = (extra + q.B * H) // P + 1
+    packed = workspace(4 * H + extra, P, q.B, threads, &size, <floating *> NULL)
+    with nogil:
+        pack(4 * H, P, &w_hh[0, 0], P, 1, packed)
+        total = packed + packed_size(4 * H, P, <floating *> NULL)
+        if w_hr is not None:
+            project = total
+            total = project + packed_size(P, H, <floating *> NULL)
+            pack(P, H, &w_hr[0, 0], H, 1, project)
+        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            lstm_back_share(&q, &gates[0, 0, 0], packed, project, &c[0, 0, 0], &dy[0, 0, 0],
+                            &dh[0, 0], &dc[0, 0], total, q.B * n // threads,
+                            q.B * (n + 1) // threads, packed + size * (n + 1))
+        free(packed)
