@@ -147,8 +147,9 @@ cdef inline bint gemm_one(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floati
 
 # ---- threads ------------------------------------------------------------------------------------
 
-# Starting a team costs microseconds: a share has to be worth about 30 of them.
-cdef double SHARE = 2e6
+# Starting a team costs microseconds on an idle machine and milliseconds on a busy one, where a
+# thread may not get its core at once: a share has to be worth about 100 microseconds.
+cdef double SHARE = 8e6
 cdef int _threads = 1
 cdef bint _forked = False
 
