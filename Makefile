@@ -16,8 +16,8 @@ test:  ## with the best kernels of this machine, then with those that run everyw
 lint:
 	PYTHON=$(PYTHON) .ci/lint
 
-bench:
-	$(PYTHON) -m fastseq bench
+bench:  ## all of benchmarks/, some ten minutes on an idle machine
+	$(PYTHON) -m benchmarks.all
 
 annotate:  ## fastseq/_kernels/*.html: which lines of Cython call into Python
 	FASTSEQ_ANNOTATE=1 $(PYTHON) -m pip install --no-deps -e .
