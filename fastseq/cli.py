@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default those of the process.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal can show
@@ -53,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError) as error:
         return _complain(args, error, BAD_INPUT)
     return 0
+
+
+def not_empty(text: str) -> str:
+    """The name of a file or folder; an unset shell variable is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got an empty string")
+    return text
 
 
 def _complain(args: argparse.Namespace, message: object, status: int) -> int:
@@ -154,7 +164,7 @@ def _add_reproduce(subparsers: Any) -> None:
     parser = _command(subparsers, commands.reproduce, text)
     what = parser.add_argument_group("what is run")
     what.add_argument(
-        "--corpus", metavar="NAME_OR_DIR",
+        "--corpus", type=not_empty, metavar="NAME_OR_DIR",
         help=f"{', '.join(datasets.NAMES)}, or a folder of texts "
         "(default: verne where it is found, else python-manual)",
     )  # fmt: skip
@@ -176,7 +186,7 @@ def _add_reproduce(subparsers: Any) -> None:
         help="kernels to run (default: %(default)s)",
     )  # fmt: skip
     where.add_argument(
-        "--out", default="reproduction", metavar="DIR",
+        "--out", default="reproduction", type=not_empty, metavar="DIR",
         help="folder for curves, losses and report (default: %(default)s)",
     )  # fmt: skip
 
@@ -188,7 +198,7 @@ def _add_train(subparsers: Any) -> None:
     _add_training_options(parser)
     run = parser.add_argument_group("run")
     run.add_argument(
-        "--out", metavar="RUN_DIR",
+        "--out", type=not_empty, metavar="RUN_DIR",
         help="folder for checkpoints and metrics (default: runs/ and the first text's name)",
     )  # fmt: skip
     run.add_argument(

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,12 @@ def _write(
     files["rnn_lstm_output.txt"] = transcript.text.encode()
     files["results.json"] = json.dumps(summary, indent=1, ensure_ascii=False).encode()
     files["report.html"] = report_page(results, settings, dataset.description).encode()
-    for name, content in files.items():
-        with atomic_file(folder / name) as file:
+    # All are written before the first takes its place: no mixture of two runs.
+    with ExitStack() as stack:
+        for name, content in files.items():
+            file = stack.enter_context(atomic_file(folder / name))
             file.write(content)
+            file.flush()
 
 
 def _summary(results: list[Result], settings: Settings, dataset: Dataset) -> dict[str, Any]:

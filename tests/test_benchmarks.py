@@ -40,7 +40,7 @@ def bench(tmp_path):
         ("training", "torch", ["--only", "char-rnn"], "ratio"),
         ("inference", "onnxruntime onnx", ["--only", "B1 T1"], "ratio"),
         ("generation", "torch", ["--hidden", "8"], "ratio"),
-        ("threads", "", ["--only", "B1 T1"], "ratio"),
+        ("threads", "onnxruntime onnx", ["--only", "B1 T1"], "ratio"),
         ("products", "", ["--only", "char-rnn dW_hh"], "ratio"),
         ("pure_python", "", ["--only", "char-rnn", "--hidden", "4", "--length", "3"], "ratio"),
         ("roofline", "matplotlib", ["--only", "gru forward H=128 B=1"], "gflops"),

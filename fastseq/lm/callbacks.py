@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
@@ -99,6 +100,12 @@ class TensorBoard(Callback):
     @staticmethod
     def available() -> bool:
         return find_spec("tensorboardX") is not None
+
+    @staticmethod
+    def load() -> None:
+        """Import tensorboardX, where it is installed."""
+        if TensorBoard.available():
+            import_module("tensorboardX")
 
     def started(self, trainer: Trainer) -> None:
         from tensorboardX import SummaryWriter

@@ -202,6 +202,8 @@ class Trainer:
         FileExistsError
             It holds a training already; see `resume`.
         """
+        if self.out is not None:
+            TensorBoard.load()  # takes seconds in which no signal would be answered
         with ExitStack() as stack:
             stop = stack.enter_context(stop_on_signals())
             if self.out is not None:
@@ -210,9 +212,10 @@ class Trainer:
             self._clock = self._saved_at = time.monotonic()
             if self._run is not None:
                 self._open_run(self._run)
-            self._recorded_at = self._clock, self.progress.tokens
             stack.callback(self._tell, "ended")
             self._tell("started")
+            self._clock = time.monotonic()  # the budget is for training
+            self._recorded_at = self._clock, self.progress.tokens
             self.lm.train()
             try:
                 self._loop(stop)

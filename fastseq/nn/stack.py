@@ -169,7 +169,9 @@ class Stack:
         """`dy` as an array that kernels can read, and overwrite where they do."""
         T, B, _ = self.shape
         if dy is not None and self.layers[-1][0][0].w_hr is None:
-            return usable(dy, self.dtype)
+            array = usable(dy, self.dtype)
+            if array.flags.writeable:  # the LSTM's kernel has no form for other ones
+                return array
         copy = self._buffers("dy", T, B, self._width())
         copy[...] = 0 if dy is None else dy
         return copy

@@ -282,3 +282,15 @@ def test_gradients_left_out_are_zero(make, x, missing):
     layer(x)
     expected = layer.backward(y * 0 if dy is None else dy, zeros if dstate is None else dstate)
     assert_same_bits(got, flat(expected))
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_backward_takes_a_read_only_gradient(layer):
+    x = np.ones((5, 2, 3), np.float32)
+    results = []
+    for writeable in (True, False):
+        rnn = layer(3, 4, seed=0)
+        gradient = np.ones_like(rnn(x)[0])
+        gradient.flags.writeable = writeable
+        results.append(rnn.backward(gradient)[0])
+    assert np.array_equal(*results)
