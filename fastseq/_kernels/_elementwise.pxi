@@ -27,19 +27,23 @@ cdef void apply(Function function, const floating *x, floating *out, Py_ssize_t 
 
 def vexp(const floating[::1] x, floating[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
-    apply(EXP, &x[0], &out[0], x.shape[0])
+    if x.shape[0]:
+        apply(EXP, &x[0], &out[0], x.shape[0])
 
 
 def vlog(const floating[::1] x, floating[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
-    apply(LOG, &x[0], &out[0], x.shape[0])
+    if x.shape[0]:
+        apply(LOG, &x[0], &out[0], x.shape[0])
 
 
 def vsigmoid(const floating[::1] x, floating[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
-    apply(SIGMOID, &x[0], &out[0], x.shape[0])
+    if x.shape[0]:
+        apply(SIGMOID, &x[0], &out[0], x.shape[0])
 
 
 def vtanh(const floating[::1] x, floating[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
-    apply(TANH, &x[0], &out[0], x.shape[0])
+    if x.shape[0]:
+        apply(TANH, &x[0], &out[0], x.shape[0])
