@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +13,18 @@ import numpy as np
 from . import _kernels
 from ._version import __version__
 
+# More than any machine has; what is beyond is a slip, and no number for a kernel.
+MAX_THREADS = 4096
+
 
 @cache
-def _load(name: str) -> Any:
+def _load(name: str, argument: str = "backend") -> Any:
     """One build, or the best that can be imported for ``"auto"``."""
     if name == "auto":
         return next(_available())
     if name not in _kernels.NAMES:
         expected = ", ".join(("auto", *_kernels.NAMES))
-        raise ValueError(f"backend: expected one of {expected}, got {name!r}")
+        raise ValueError(f"{argument}: expected one of {expected}, got {name!r}")
     return _kernels.load(name)
 
 
@@ -39,16 +42,17 @@ def _specialised(module: Any, dtype: np.dtype | type | str) -> SimpleNamespace:
 
 
 def _initial_threads() -> int:
-    """OMP_NUM_THREADS where it is a positive number, else the processors this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    """OMP_NUM_THREADS where it makes sense, else the processors this process may use."""
+    with suppress(ValueError):
+        asked = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
+        if 1 <= asked <= MAX_THREADS:
+            return asked
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-_active = _load(os.environ.get("FASTSEQ_BACKEND", "auto") or "auto")
+_active = _load(os.environ.get("FASTSEQ_BACKEND") or "auto", "FASTSEQ_BACKEND")
 _threads = _initial_threads()
 _active.set_num_threads(_threads)
 
@@ -96,15 +100,20 @@ def set_num_threads(count: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        Not an integer, or below 1.
+        Not an integer, or not from 1 to 4096.
     """
     global _threads
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
         raise TypeError(f"count: expected an integer, got {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"count: expected at least 1, got {count}")
+    check_threads("count", count)
     _threads = int(count)
     _active.set_num_threads(_threads)
+
+
+def check_threads(name: str, count: int) -> None:
+    """Refuse a number of threads that no machine has."""
+    if not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"{name}: expected 1 to {MAX_THREADS}, got {count}")
 
 
 def get_num_threads() -> int:

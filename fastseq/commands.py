@@ -38,8 +38,7 @@ def _given(cls: type[Any], args: Namespace) -> dict[str, Any]:
 
 def _use_threads(args: Namespace) -> None:
     if args.threads is not None:
-        if args.threads < 1:
-            raise ValueError(f"threads: expected at least 1, got {args.threads}")
+        backend.check_threads("threads", args.threads)
         backend.set_num_threads(args.threads)
 
 

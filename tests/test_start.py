@@ -1,0 +1,67 @@
+"""The first moments of a process: no traceback, whatever comes; names when they are used."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastseq
+
+COMMANDS = {
+    "module": ["-m", "fastseq"],
+    "script": ["-c", "import sys; from fastseq.__main__ import main; sys.exit(main())"],
+}
+
+
+@pytest.fixture(params=COMMANDS)
+def start(request, tmp_path):
+    """Start the command in a process of its own: status and stderr."""
+
+    def run(*arguments, **environment):
+        path = os.pathsep.join([str(tmp_path), str(Path(fastseq.__file__).parents[1])])
+        done = subprocess.run(
+            [sys.executable, *COMMANDS[request.param], *arguments],
+            env=os.environ | {"PYTHONPATH": path} | environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    return run
+
+
+# numpy is the first module that takes long, tqdm and matplotlib come late.
+@pytest.mark.parametrize("module", ["numpy", "tqdm", "json"])
+def test_ctrl_c_during_imports_is_quiet(module, start, tmp_path):
+    interrupt = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('late')"
+    (tmp_path / f"{module}.py").write_text(interrupt)
+    assert start("info") == (130, "")
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("FASTSEQ_BACKEND", "foo", "FASTSEQ_BACKEND: expected one of auto, avx512, avx2, generic, "
+     "oracle, got 'foo'"),
+])  # fmt: skip
+def test_a_wrong_environment_is_told_on_one_line(name, value, message, start):
+    assert start("info", **{name: value}) == (2, f"fastseq: error: {message}\n")
+
+
+@pytest.mark.parametrize("threads", ["99999999999", "9" * 5000, "abc", "0", "-1", "²", "2,3"])
+def test_any_number_of_openmp_threads_is_survived(threads):
+    code = "import fastseq; print(fastseq.get_num_threads())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": threads},
+        cwd=Path(fastseq.__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n" if threads == "2,3" else int(done.stdout) <= os.cpu_count()
+
+
+def test_every_public_name_is_there():
+    assert sorted(fastseq.__all__) == list(fastseq.__all__)
+    assert set(dir(fastseq)) >= set(fastseq.__all__)
+    for name in fastseq.__all__:
+        assert getattr(fastseq, name) is not None
+    with pytest.raises(AttributeError, match=r"module 'fastseq' has no attribute 'RNN'"):
+        fastseq.RNN  # noqa: B018
