@@ -18,6 +18,7 @@ import numpy as np
 
 from .lm import LanguageModel, State
 from .lm.config import check_int, check_real
+from .lm.training import MAX_SAMPLE_LENGTH
 from .nn import init
 from .optim import Adagrad
 from .text import Batches, Dataset, TextError, Vocabulary, read_text
@@ -90,7 +91,7 @@ class Settings:
     updates, hidden_size, seq_length : int
     learning_rate : float
     sample_length : int
-        Tokens of each sample.
+        Tokens of each sample, at most 100,000.
     seed : int
     strip_licence : bool
         Leave out Project Gutenberg's header and footer, which were part of the text then.
@@ -105,8 +106,9 @@ class Settings:
     strip_licence: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("updates", "hidden_size", "seq_length", "sample_length"):
+        for name in ("updates", "hidden_size", "seq_length"):
             check_int(name, getattr(self, name), 1)
+        check_int("sample_length", self.sample_length, 1, MAX_SAMPLE_LENGTH)
         check_int("seed", self.seed, 0)
         check_real("learning_rate", self.learning_rate)
         if self.learning_rate <= 0:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from ..nn.cells import GATES
+from ..nn.checks import MAX_LAYERS, check_memory
 
 _T = TypeVar("_T")
 Cell = Literal["lstm", "gru", "rnn"]
@@ -32,7 +33,7 @@ class ModelConfig:
         check_choice("cell", self.cell, get_args(Cell))
         check_choice("dtype", self.dtype, get_args(DType))
         check_int("hidden_size", self.hidden_size, 1)
-        check_int("num_layers", self.num_layers, 1)
+        check_int("num_layers", self.num_layers, 1, MAX_LAYERS)
         check_int("seed", self.seed, 0)
         if self.embedding_size is not None:
             check_int("embedding_size", self.embedding_size, 1)
@@ -47,6 +48,19 @@ class ModelConfig:
                 f"tie_weights: expected embedding_size {self.hidden_size} as hidden_size, "
                 f"got {self.embedding_size}"
             )
+
+        self.check_memory(1)
+
+    def check_memory(self, vocabulary_size: int) -> None:
+        """Refuse what has more weights and gradients than the machine has memory.
+
+        Raises
+        ------
+        ValueError
+        """
+        size = sum(map(math.prod, self.parameter_shapes(vocabulary_size).values()))
+        nbytes = 2 * size * (8 if self.dtype == "float64" else 4)
+        check_memory("hidden_size, num_layers, embedding_size, vocabulary", nbytes)
 
     @property
     def kernel_cell(self) -> str:
@@ -101,11 +115,13 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def check_int(name: str, value: Any, least: int) -> None:
+def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: expected at most {most}, got {value}")
 
 
 def check_real(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:

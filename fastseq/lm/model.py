@@ -28,7 +28,7 @@ class LanguageModel(Network):
     hidden_size : int
         H, of each layer.
     num_layers : int
-        L.
+        L, at most 10,000.
     embedding_size : int, optional
         Tokens enter as one-hot vectors by default, else through an embedding of this size.
     dropout : float
@@ -44,7 +44,8 @@ class LanguageModel(Network):
     Raises
     ------
     ValueError, TypeError
-        An argument that makes no sense, by name.
+        An argument that makes no sense, by name; also where weights and gradients would take
+        more than the machine's memory.
     """
 
     def __init__(

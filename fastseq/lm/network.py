@@ -72,6 +72,7 @@ class Network(Module):
     head: _Parameters
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        config.check_memory(vocabulary_size)
         self.config = config
         self.dtype = np.dtype(config.dtype)
         self.random = np.random.default_rng(config.seed)

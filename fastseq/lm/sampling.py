@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..backend import kernels
 from ..nn.cells import GATES
+from ..nn.checks import check_memory
 from ..text import Vocabulary
 from .config import check_int, check_real
 from .network import Network, State
@@ -24,6 +25,7 @@ Ids = NDArray[np.int64]
 KERNEL_CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 CHUNK = 64  # tokens drawn at a time when streaming: milliseconds
 _PRIME_WINDOW = 256
+_TOKEN_BYTES = 24  # a token, its log-probability and a random number
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -116,6 +118,10 @@ class Decoder:
         seed: int | None,
         state: State | None = None,
     ) -> None:
+        if seed is not None:
+            check_int("seed", seed, 0)
+        state_bytes = 2 * network.config.num_layers * network.config.hidden_size
+        check_memory("count", count * state_bytes * network.dtype.itemsize)
         self.settings = settings
         self._random = np.random.default_rng(seed)
         self._decode = kernels(network.dtype).decode
@@ -137,13 +143,15 @@ class Decoder:
     def draw(self, length: int) -> Samples:
         """The next `length` tokens of every row."""
         count, s = len(self._last), self.settings
+        check_memory("count, length", count * length * _TOKEN_BYTES)
+        top_k = min(s.top_k, len(self._head[1]))  # whatever a kernel's integers hold
         tokens = np.empty((length + 1, count), np.int64)
         tokens[0] = self._last
         log_probs = np.empty((length, count))
         uniforms = self._random.random((length, count))
         self._decode(
             *self._weights, self._h, self._c, *self._head, self._allowed, self._seen, uniforms,
-            s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty, tokens, log_probs,
+            s.temperature, top_k, s.top_p, s.min_p, s.repetition_penalty, tokens, log_probs,
         )  # fmt: skip
         self._last = tokens[-1]
         return Samples(tokens[1:].T, log_probs.T)

@@ -15,6 +15,11 @@ from .config import check_choice, check_int, check_real, from_json
 Schedule = Literal["cosine", "linear", "exponential", "constant", "plateau"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"]
 
+# Beyond these a number is a slip; the training would never end, or a sample never be shown.
+MAX_BUDGET = 10**9  # epochs or minutes
+MAX_ACCUMULATE = 10**6
+MAX_SAMPLE_LENGTH = 10**5
+
 _OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "adam": optim.Adam,
     "adamw": optim.AdamW,
@@ -31,12 +36,12 @@ class TrainingConfig:
     Attributes
     ----------
     epochs, steps, minutes : float, int, float, or None
-        The budget: one of them (10 epochs where none is given). Learning-rate schedules run
-        from the first step to the end of the budget.
+        The budget: one of them (10 epochs where none is given), at most a billion epochs or
+        minutes. Learning-rate schedules run from the first step to the end of the budget.
     batch_size, seq_length : int
         Lanes of text read in parallel, and tokens of a window of each.
     accumulate : int
-        Windows whose gradients are added up for one step.
+        Windows whose gradients are added up for one step, at most a million.
     carry_state : bool
         Start a window from the state in which the one before ended (truncated BPTT).
     optimizer : {"adam", "adamw", "sgd", "rmsprop", "adagrad"}
@@ -60,6 +65,7 @@ class TrainingConfig:
     sample_every : int or None
         Steps between samples.
     sample_length : int
+        Tokens of a sample, at most 100,000.
     sample_prime : str
     sample_temperature : float
     save_minutes : float
@@ -96,11 +102,16 @@ class TrainingConfig:
         for name in ("epochs", "minutes", "clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 _check_positive(name, getattr(self, name))
+        for name in ("epochs", "minutes"):
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), 0.0, MAX_BUDGET)
         for name in ("steps", "validate_every", "early_stopping", "sample_every"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), 1)
-        for name in ("batch_size", "seq_length", "accumulate", "log_every", "sample_length"):
+        for name in ("batch_size", "seq_length", "log_every"):
             check_int(name, getattr(self, name), 1)
+        check_int("accumulate", self.accumulate, 1, MAX_ACCUMULATE)
+        check_int("sample_length", self.sample_length, 1, MAX_SAMPLE_LENGTH)
         if len(budgets) > 1:
             raise ValueError(f"{', '.join(budgets)}: expected one budget, got {len(budgets)}")
         if not budgets:

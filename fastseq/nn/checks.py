@@ -1,6 +1,7 @@
 """Checks of arguments: what they have in common is the wording and the exception types."""
 
 import math
+import os
 import sys
 from typing import Any
 
@@ -16,21 +17,48 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype:
     return result.newbyteorder("=")
 
 
+# Beyond it objects alone would take seconds and gigabytes.
+MAX_LAYERS = 10_000
+
+
+def physical_memory() -> int:
+    """Bytes of this machine's memory, where it can be asked."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return sys.maxsize
+
+
+def check_memory(names: str, nbytes: int) -> None:
+    """Refuse what would not fit into this machine's memory before any of it is taken.
+
+    Raises
+    ------
+    ValueError
+        Names the arguments that ask for it.
+    """
+    if nbytes > physical_memory():
+        most, got = physical_memory() >> 20, nbytes >> 20
+        raise ValueError(f"{names}: expected at most {most:,} MB, all memory, got {got:,} MB")
+
+
 def zeros(dtype: np.dtype, *shape: int) -> np.ndarray:
-    """Zeros, or MemoryError where the size does not even fit an address."""
+    """Zeros, or MemoryError where the machine has not so much memory."""
     nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes > sys.maxsize or max(shape) > sys.maxsize:
+    if nbytes > physical_memory() or max(shape) > sys.maxsize:
         raise MemoryError(f"an array of shape {shape} would take {nbytes} bytes")
     return np.zeros(shape, dtype)
 
 
-def check_int(name: str, value: Any, minimum: int = 1) -> None:
-    """TypeError unless an int, ValueError below `minimum`."""
+def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> None:
+    """TypeError unless an int, ValueError below `minimum` or above `maximum`."""
     if not isinstance(value, int):
         raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
     if value < minimum:
         limit = "zero" if minimum == 1 else str(minimum - 1)
         raise ValueError(f"{name} must be greater than {limit}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {value}")
 
 
 def check_array(name: str, array: Any) -> None:

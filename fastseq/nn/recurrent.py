@@ -18,7 +18,7 @@ class RNN(Recurrent):
     input_size, hidden_size : int
         I and H.
     num_layers : int
-        Layers on top of each other, each reading the output of the one below.
+        Layers on top of each other, each reading the output of the one below; at most 10,000.
     nonlinearity : {"tanh", "relu"}
     bias : bool
     batch_first : bool
@@ -40,7 +40,8 @@ class RNN(Recurrent):
     Raises
     ------
     TypeError, ValueError
-        As PyTorch raises them.
+        As PyTorch raises them; ValueError also where weights and gradients would take more
+        than the machine's memory.
     """
 
     def __init__(

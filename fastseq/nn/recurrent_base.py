@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy.typing as npt
 from . import init
 from .cells import GATES, Direction
 from .checks import (
+    MAX_LAYERS,
     check_array,
     check_int,
     check_lengths,
+    check_memory,
     float_type,
     same_type,
     zeros,
@@ -44,12 +47,9 @@ class Recurrent(Module):
         seed: int | None,
     ) -> None:
         _check_options(bias, batch_first, dropout, num_layers)
-        for name, value in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            check_int(name, value)
+        check_int("input_size", input_size)
+        check_int("hidden_size", hidden_size)
+        check_int("num_layers", num_layers, maximum=MAX_LAYERS)
         _check_projection(proj_size, hidden_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
@@ -61,13 +61,17 @@ class Recurrent(Module):
         self._rng = np.random.default_rng(seed)
         self._spare: list[Stack] = []  # each call takes one or makes one, so calls never share
         self._kept: tuple[Stack, int] | None = None
-        self._make_parameters()
+        size = sum(math.prod(shape) for _, shape in self._shapes())
+        check_memory("input_size, hidden_size, num_layers", 2 * size * self.dtype.itemsize)
+        for name, shape in self._shapes():
+            setattr(self, name, Parameter(zeros(self.dtype, *shape)))
         self.flatten_parameters()
         self.reset_parameters()
 
     # -- parameters ------------------------------------------------------------------------
 
-    def _make_parameters(self) -> None:
+    def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of all parameters."""
         rows, below = GATES[self.cell] * self.hidden_size, self.input_size
         for layer in range(self.num_layers):
             for suffix in self._suffixes:
@@ -78,7 +82,7 @@ class Recurrent(Module):
                 if self.proj_size:
                     shapes["weight_hr"] = (self.proj_size, self.hidden_size)
                 for name, shape in shapes.items():
-                    setattr(self, f"{name}_l{layer}{suffix}", Parameter(zeros(self.dtype, *shape)))
+                    yield f"{name}_l{layer}{suffix}", shape
             below = self._state_size * len(self._suffixes)
 
     def reset_parameters(self) -> None:

@@ -226,6 +226,10 @@ def test_against_pytorch(cell, options):
         ({"forget_bias": float("inf")}, ValueError, "forget_bias"),
         ({"tie_weights": True}, ValueError, "tie_weights: expected embedding_size 3"),
         ({"dtype": "float16"}, ValueError, "dtype"),
+        ({"num_layers": 10**9}, ValueError, "num_layers: expected at most 10000, got 1000000000"),
+        ({"hidden_size": 10**9}, ValueError, "hidden_size, num_layers, .*: expected at most"),
+        ({"embedding_size": 10**12}, ValueError, "embedding_size, .*: expected at most"),
+        ({"hidden_size": 10**5, "num_layers": 1000}, ValueError, "num_layers, .*: expected at m"),
     ],
 )
 def test_configuration_errors_name_the_field(change, error, message):

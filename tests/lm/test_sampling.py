@@ -167,8 +167,20 @@ def test_one_beam_is_greedy():
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"stop": ""}, "stop"),
         ({"length": -1}, "length"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
     ],
 )
 def test_options_are_checked_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         build().sample(**options)
+
+
+@pytest.mark.parametrize("size", [{"length": 10**13}, {"count": 10**13}, {"count": 10**30}])
+def test_more_samples_than_memory_holds_are_refused(size):
+    (name,) = size
+    with pytest.raises(ValueError, match=rf"{name}.*: expected at most"):
+        build().samples(**{"count": 2, "length": 3} | size)
+
+
+def test_top_k_beyond_the_vocabulary_keeps_all():
+    assert build().sample(seed=1, top_k=10**30) == build().sample(seed=1)

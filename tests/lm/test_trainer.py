@@ -331,6 +331,10 @@ def test_vocabularies_must_agree():
         ({"clip_norm": -1.0}, ValueError, "clip_norm"),
         ({"carry_state": 1}, TypeError, "carry_state"),
         ({"optimizer_options": 3}, TypeError, "optimizer_options"),
+        ({"epochs": 1e308}, ValueError, "epochs: .* at most 1000000000"),
+        ({"minutes": 1e308}, ValueError, "minutes: .* at most 1000000000"),
+        ({"sample_length": 10**10}, ValueError, "sample_length: expected at most 100000, got"),
+        ({"accumulate": 10**400}, ValueError, "accumulate: expected at most 1000000, got"),
     ],
 )
 def test_configuration_errors_name_the_field(change, error, message):

@@ -97,6 +97,13 @@ def test_overflowing_sizes(cell, size):
         getattr(nn, cell)(*size)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("size", [(3, 3, 10**6), (3, 3, 10**30), (10**12, 3), (3, 10**4, 10**4)])
+def test_sizes_beyond_this_machine_are_refused_at_once(cell, size):
+    with pytest.raises(ValueError, match=r"num_layers|input_size, hidden_size, num_layers"):
+        getattr(nn, cell)(*size)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "int32", "complex64", "nonsense"])
 def test_dtype(dtype):
     with pytest.raises(TypeError):
