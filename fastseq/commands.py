@@ -163,7 +163,7 @@ def evaluate(args: Namespace) -> None:
     lm = LanguageModel.load(args.model)
     scores = {}
     for path in find_sources(args.paths):
-        text = read_text(path)
+        text = read_text(path, errors=lm.vocabulary.text_errors)
         try:
             score = lm.evaluate(text, batch_size=args.batch_size)
         except ValueError as error:

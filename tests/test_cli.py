@@ -275,6 +275,21 @@ def test_train_with_few_options_leaves_a_run(level, fastseq, text, tmp_path):
     assert LanguageModel.load(run).vocabulary.level == level
 
 
+def test_bytes_that_are_no_text_are_trained_on(fastseq, refused, tmp_path):
+    data = "Où est la mer ? ".encode("latin-1") * 100 + bytes(range(256))
+    (tmp_path / "latin.txt").write_bytes(data)
+    status, _, err = fastseq("train", "latin.txt", "--level", "byte", *TINY)
+    assert status == 0, err
+    run = "runs/latin"
+    assert fastseq("train", "latin.txt", "--out", run, "--resume", "--steps", "25")[0] == 0
+    score = json.loads(fastseq("evaluate", run, "latin.txt", "--json")[1])["latin.txt"]
+    assert score["tokens"] == len(data) - 1
+    options = ["--prime", "est la mer", "--length", "0", "--novelty", "latin.txt", "--json"]
+    (copied,) = json.loads(fastseq("sample", run, *options)[1])["copied"]
+    assert copied == {"tokens": 10, "text": "est la mer"}
+    assert "invalid UTF-8 at byte 1" in refused("train", "latin.txt", *TINY)
+
+
 def test_sample_is_what_the_model_gives(fastseq, model):
     lm = LanguageModel.load(model)
     options = ["--prime", "The ", "--length", "30", "--seed", "5", "--temperature", "0.5"]

@@ -124,7 +124,7 @@ class Corpus:
         Raises
         ------
         FileNotFoundError, TextError
-            Where a source is missing, empty or not UTF-8.
+            Where a source is missing, empty or, but for a vocabulary of bytes, not UTF-8.
         """
         splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
@@ -133,6 +133,7 @@ class Corpus:
         read = partial(read_documents, strip_licence=strip_licence, separator=separator)
         if not isinstance(vocabulary, Vocabulary):
             vocabulary = vocabulary(chain.from_iterable(read(files["train"])))
+        read = partial(read, errors=vocabulary.text_errors)
         options = {"strip_licence": strip_licence, "separator": separator}
         encoded = {}
         for name, sources in files.items():

@@ -1,4 +1,4 @@
-"""From files to pieces of text: strict UTF-8, streamed, newlines as they stand."""
+"""From files to pieces of text: UTF-8, strict unless asked otherwise, newlines as they stand."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def _is_text(path: Path) -> bool:
     return name.endswith(SUFFIXES) and not any(part.startswith(".") for part in path.parts)
 
 
-def read_chunks(path: str | os.PathLike[str], strip_licence: bool = True) -> Iterator[str]:
+def read_chunks(
+    path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
+) -> Iterator[str]:
     """Stream one file's text in pieces of about a million characters.
 
     Parameters
@@ -86,27 +88,35 @@ def read_chunks(path: str | os.PathLike[str], strip_licence: bool = True) -> Ite
     strip_licence : bool
         Leave out what stands outside Project Gutenberg's START and END markers, where the
         file carries them.
+    errors : {"strict", "surrogateescape"}
+        Whether bytes that are not UTF-8 are refused or become characters that no text has, and
+        that `str.encode` turns into the same bytes again.
 
     Raises
     ------
     TextError
         For bytes that are not UTF-8, with file and byte offset (in the unpacked stream).
     """
-    chunks = _decode(path, _read_blocks(path))
+    chunks = _decode(path, _read_blocks(path), errors)
     return strip_gutenberg(chunks) if strip_licence else chunks
 
 
-def read_text(path: str | os.PathLike[str], strip_licence: bool = True) -> str:
+def read_text(
+    path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
+) -> str:
     """Whole text of one file; see `read_chunks`."""
-    return "".join(read_chunks(path, strip_licence))
+    return "".join(read_chunks(path, strip_licence, errors))
 
 
 def read_documents(
-    paths: Sequence[Path], strip_licence: bool = True, separator: str = "\n"
+    paths: Sequence[Path],
+    strip_licence: bool = True,
+    separator: str = "\n",
+    errors: str = "strict",
 ) -> Iterator[Iterator[str]]:
     """One stream of text per file; each but the last ends in `separator`."""
     for n, path in enumerate(paths, start=1):
-        chunks = read_chunks(path, strip_licence)
+        chunks = read_chunks(path, strip_licence, errors)
         yield chunks if n == len(paths) else itertools.chain(chunks, [separator])
 
 
@@ -119,11 +129,11 @@ def _read_blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
         raise TextError(f"{path}: damaged gzip file: {error}") from None
 
 
-def _decode(path: str | os.PathLike[str], blocks: Iterable[bytes]) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _decode(path: str | os.PathLike[str], blocks: Iterable[bytes], errors: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
     position = 0
     for block in itertools.chain(blocks, [b""]):
-        if position == 0:
+        if position == 0 and errors == "strict":
             _refuse_wide_encodings(path, block)
         held_back = len(decoder.getstate()[0])  # first bytes of a character cut by the border
         try:

@@ -43,16 +43,19 @@ class Vocabulary(ABC):
     unk_id : int or None
         Id that stands for whatever is not in the vocabulary; None where there is none, and
         id 0 is taken instead.
+    text_errors : {"strict", "surrogateescape"}
+        How files are read for this vocabulary; see `read_chunks`.
     """
 
     level: ClassVar[str]
+    text_errors: ClassVar[str] = "strict"
 
     tokens: tuple[str, ...]
     unk_id: int | None = None
 
     @staticmethod
     def bytes() -> ByteVocabulary:
-        """The 256 bytes of UTF-8: any text, no unknown token."""
+        """The 256 bytes: any text as UTF-8, any file as it is, no unknown token."""
         return ByteVocabulary(_BYTE_NAMES)
 
     @staticmethod
@@ -265,9 +268,10 @@ class Vocabulary(ABC):
 
 @dataclass(frozen=True, repr=False)
 class ByteVocabulary(Vocabulary):
-    """The bytes of UTF-8; see `Vocabulary.bytes`."""
+    """Bytes, mostly those of UTF-8; see `Vocabulary.bytes`."""
 
     level = "byte"
+    text_errors = "surrogateescape"
 
     def __post_init__(self) -> None:
         if self.tokens != _BYTE_NAMES or self.unk_id is not None:
@@ -275,7 +279,7 @@ class ByteVocabulary(Vocabulary):
 
     def lookup(self, text: str) -> Ids:
         try:
-            return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+            return np.frombuffer(text.encode(errors=self.text_errors), np.uint8).astype(np.int64)
         except UnicodeEncodeError as error:
             symbol = text[error.start]
             raise TextError(f"text: {symbol!r} has no UTF-8 form ({error.reason})") from None
@@ -288,7 +292,7 @@ class ByteVocabulary(Vocabulary):
             yield rest
 
     def _symbols(self, text: str) -> Sequence[str]:
-        return [_BYTE_NAMES[i] for i in text.encode()]
+        return [_BYTE_NAMES[i] for i in text.encode(errors=self.text_errors)]
 
 
 @dataclass(frozen=True, repr=False)

@@ -93,6 +93,15 @@ def test_files_held_out_are_left_out_of_training(files):
         Corpus.from_files(files, Vocabulary.bytes(), valid=files)
 
 
+@pytest.mark.parametrize("limit", [-1, 1 << 20])
+def test_bytes_of_any_file_are_tokens(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", limit)
+    data = np.random.default_rng(1).bytes(5000)
+    (tmp_path / "picture.png").write_bytes(data)
+    tokens = Corpus.from_files(tmp_path / "picture.png", Vocabulary.bytes()).tokens()
+    assert tokens.tobytes() == data
+
+
 def test_vocabulary_is_made_of_training_text_alone():
     made = Corpus.from_text("aab", Vocabulary.characters, valid="abc")
     assert made.vocabulary.tokens == ("<unk>", "a", "b")
@@ -153,7 +162,7 @@ def test_damaged_cache_is_made_again(files, which, harm):
 def test_failure_while_encoding_leaves_nothing_behind(files):
     (files / "c.txt").write_bytes(b"fine so far \xff")
     with pytest.raises(TextError, match=r"c\.txt: invalid UTF-8 at byte 12"):
-        Corpus.from_files(files, Vocabulary.bytes())
+        Corpus.from_files(files, Vocabulary.codes())
     assert cached_files() == []
 
 

@@ -53,6 +53,18 @@ def test_invalid_utf8_is_located(tmp_path, data, message):
     assert str(caught.value) == f"{path}: {message}"
 
 
+@pytest.mark.usefixtures("any_block_size")
+@pytest.mark.parametrize(
+    "data", [bytes(range(256)) * 2, b"\xff\xfea\0", "né€".encode()[:-1] + b"x"]
+)
+def test_any_bytes_come_back_where_they_are_asked_for(tmp_path, data):
+    path = tmp_path / "raw.txt"
+    path.write_bytes(data)
+    assert read_text(path, errors="surrogateescape").encode(errors="surrogateescape") == data
+    with pytest.raises(TextError):
+        read_text(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf16_is_recognised(tmp_path, encoding):
     path = tmp_path / "wide.txt"

@@ -139,6 +139,12 @@ def test_min_count_and_max_size_bound_the_vocabulary():
     assert Vocabulary.words("b A a", lowercase=True).encode("A B x").tolist() == [1, 2, 0]
 
 
+@given(st.binary())
+def test_bytes_that_are_no_text_are_encoded_as_they_are(data):
+    text = data.decode(errors="surrogateescape")
+    assert bytes(Vocabulary.bytes().encode(text).tolist()) == data
+
+
 def test_bytes_cut_inside_a_character_are_held_back():
     vocabulary = Vocabulary.bytes()
     ids = vocabulary.encode("é!").tolist()
