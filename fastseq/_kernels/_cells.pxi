@@ -73,7 +73,7 @@ cdef void rnn_share(const Sequence *q, const floating *gates, const floating *pa
         old = h + (before(q, t) * q.B + first) * H
         new = h + (after(q, t) * q.B + first) * H
         memcpy(new, gates + (t * q.B + first) * H, rows * H * sizeof(floating))
-        times_packed(rows, H, H, old, packed, new, H, True, scratch)  # (1)
+        times_packed(rows, H, H, old, H, packed, new, H, True, scratch)  # (1)
         for b in range(rows):
             if active(q, t, first + b):
                 rnn_point(new + b * H, new + b * H, H, relu)
@@ -116,12 +116,8 @@ cdef int check_states(const Sequence *q, const Py_ssize_t *shape, Py_ssize_t wid
 cdef floating *workspace(Py_ssize_t K, Py_ssize_t N, Py_ssize_t B, int threads, Py_ssize_t *size,
                          floating *_) except NULL:
     """Packed K x N panels, then one scratch for each thread, all `size` numbers apart."""
-    cdef Py_ssize_t scratch
+    cdef Py_ssize_t scratch = scratch_size(B, <floating *> NULL)
     cdef floating *memory
-    if floating is float:
-        scratch = fs_scratch_size_f(B)
-    else:
-        scratch = fs_scratch_size_d(B)
     size[0] = (max(packed_size(K, N, <floating *> NULL), scratch) + 63) // 64 * 64
     memory = <floating *> fs_allocate(size[0] * (threads + 1), sizeof(floating))
     if memory == NULL:
@@ -156,7 +152,7 @@ cdef void rnn_back_share(const Sequence *q, floating *gates, const floating *pac
                                H, relu)
             else:
                 memset(gates + at, 0, H * sizeof(floating))
-        times_packed(last - first, H, H, gates + (t * q.B + first) * H, packed, dh + first * H,
+        times_packed(last - first, H, H, gates + (t * q.B + first) * H, H, packed, dh + first * H,
                      H, True, scratch)  # inverts (1)
     fs_restore_subnormals(state)
 

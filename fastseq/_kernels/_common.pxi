@@ -9,6 +9,7 @@
 
 cimport cython
 from cython.parallel cimport prange
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport log, sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free
@@ -112,6 +113,22 @@ cdef inline Py_ssize_t packed_size(Py_ssize_t K, Py_ssize_t N, floating *_) noex
         return fs_packed_size_d(K, N)
 
 
+cdef inline Py_ssize_t scratch_size(Py_ssize_t M, floating *_) noexcept nogil:
+    """Numbers of scratch for `times_packed` with M rows."""
+    if floating is float:
+        return fs_scratch_size_f(M)
+    else:
+        return fs_scratch_size_d(M)
+
+
+cdef inline floating lowest(floating *_) noexcept nogil:
+    """The lowest finite number."""
+    if floating is float:
+        return -FLT_MAX
+    else:
+        return -DBL_MAX
+
+
 cdef inline void pack(Py_ssize_t K, Py_ssize_t N, const floating *b, Py_ssize_t rs,
                       Py_ssize_t cs, floating *packed) noexcept nogil:
     """b[k * rs + n * cs] into panels, once for many products."""
@@ -122,13 +139,13 @@ cdef inline void pack(Py_ssize_t K, Py_ssize_t N, const floating *b, Py_ssize_t 
 
 
 cdef inline void times_packed(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a,
-                              const floating *packed, floating *c, Py_ssize_t ldc, bint add,
-                              floating *scratch) noexcept nogil:
-    """c (+)= a (M, K, contiguous) @ packed (K, N)."""
+                              Py_ssize_t lda, const floating *packed, floating *c,
+                              Py_ssize_t ldc, bint add, floating *scratch) noexcept nogil:
+    """c (+)= a (M, K, rows lda apart) @ packed (K, N)."""
     if floating is float:
-        fs_times_packed_f(M, N, K, a, K, packed, c, ldc, add, scratch)
+        fs_times_packed_f(M, N, K, a, lda, packed, c, ldc, add, scratch)
     else:
-        fs_times_packed_d(M, N, K, a, K, packed, c, ldc, add, scratch)
+        fs_times_packed_d(M, N, K, a, lda, packed, c, ldc, add, scratch)
 
 
 cdef inline bint gemm_one(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a,

@@ -156,25 +156,25 @@ cdef void advance(const Stack *q, floating *h, floating *c) noexcept nogil:
     cdef floating *state
     cdef const floating *inner
     cdef const floating *shift
+    cdef const floating *packed
     for layer in range(q.L):
         state = h + layer * BH
+        packed = <floating *> q.w_hh + layer * q.packed_hh
         if layer:
             shift = <const floating *> q.bias + (layer - 1) * GH
             for b in range(q.B):
                 memcpy(gates + b * GH, shift, GH * sizeof(floating))
-            times_packed(q.B, GH, q.H, state - BH,
+            times_packed(q.B, GH, q.H, state - BH, q.H,
                          <floating *> q.w_ih + (layer - 1) * q.packed_in, gates, GH, True, scratch)
         if q.cell == GRU:
-            times_packed(q.B, GH, q.H, state, <floating *> q.w_hh + layer * q.packed_hh, product,
-                         GH, False, scratch)
+            times_packed(q.B, GH, q.H, state, q.H, packed, product, GH, False, scratch)
             inner = NULL if q.b_hn == NULL else <const floating *> q.b_hn + layer * q.H
             for b in range(q.B):
                 # hn is not kept: its place is the first third of a row that is used up.
                 gru_point(gates + b * GH, product + b * GH, inner, state + b * q.H,
                           product + b * GH + 2 * q.H, state + b * q.H, q.H)
             continue
-        times_packed(q.B, GH, q.H, state, <floating *> q.w_hh + layer * q.packed_hh, gates, GH,
-                     True, scratch)
+        times_packed(q.B, GH, q.H, state, q.H, packed, gates, GH, True, scratch)
         for b in range(q.B):
             j = layer * BH + b * q.H
             if q.cell == LSTM:
@@ -228,7 +228,7 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
     cdef Stack q
     cdef Draw o = Draw(table.shape[0], top_k, temperature, top_p, min_p, penalty)
     cdef Py_ssize_t S = uniforms.shape[0], V = o.V, H = h.shape[2], GH = table.shape[1], s, b, k
-    cdef Py_ssize_t packed_head = packed_size(H, V, <floating *> NULL), scratch_size, n
+    cdef Py_ssize_t packed_head = packed_size(H, V, <floating *> NULL), n
     cdef floating *memory
     cdef floating *head
     cdef floating *logits
@@ -247,15 +247,11 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
     check_ids(tokens[0], 0, V, "tokens")
     if S == 0 or q.B == 0 or V == 0 or H == 0:
         return
-    if floating is float:
-        scratch_size = fs_scratch_size_f(q.B)
-    else:
-        scratch_size = fs_scratch_size_d(q.B)
     q.packed_in = q.packed_hh = packed_size(H, GH, <floating *> NULL)
     # Packed weights of every layer, packed head, then gates, product, logits, scratch.
     n = (2 * q.L - 1) * q.packed_hh + packed_head
     memory = <floating *> fs_allocate(
-        n + q.B * (2 * GH + V) + 16 + scratch_size, sizeof(floating))
+        n + q.B * (2 * GH + V) + 16 + scratch_size(q.B, <floating *> NULL), sizeof(floating))
     z = <double *> fs_allocate(3 * V, sizeof(double))
     if memory == NULL or z == NULL:
         free(memory)
@@ -283,7 +279,7 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
                 else:
                     memcpy(logits + b * V, &head_b[0], V * sizeof(floating))
             advance(&q, &h[0, 0, 0], NULL if cell != LSTM else &c[0, 0, 0])
-            times_packed(q.B, V, H, &h[q.L - 1, 0, 0], head, logits, V, True,
+            times_packed(q.B, V, H, &h[q.L - 1, 0, 0], H, head, logits, V, True,
                          <floating *> q.scratch)
             for b in range(q.B):
                 k = draw(&o, logits + b * V, NULL if allowed is None else &allowed[0],

@@ -16,6 +16,7 @@
 #define FASTSEQ_GEMM_H
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "_simd.h"
 
@@ -25,10 +26,16 @@
 #define FS_STAYS (512 << 10) /* bytes of packed b that stay in the second-level cache */
 #define FS_LANES(real) ((ptrdiff_t)(FS_BYTES / sizeof(real)))
 
-/* Memory for packed panels: whole cache lines, to be given to free(). NULL: none left. */
-FS_INLINE void *fs_allocate(ptrdiff_t count, size_t size) {
+/* Memory for the time of a kernel: whole cache lines, large pages where they pay, to be given to
+ * free(). NULL: none left. */
+static void *fs_allocate(ptrdiff_t count, size_t size) {
     void *memory = NULL;
-    return posix_memalign(&memory, 64, (size_t)(count > 0 ? count : 1) * size) ? NULL : memory;
+    size_t bytes = (size_t)(count > 0 ? count : 1) * size, page = 2 << 20;
+    if (posix_memalign(&memory, bytes < 2 * page ? 64 : page, bytes)) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (bytes >= 2 * page) madvise(memory, bytes / page * page, MADV_HUGEPAGE);
+#endif
+    return memory;
 }
 
 #define REAL float

@@ -158,9 +158,16 @@ FS_INLINE int FS(fs_share)(ptrdiff_t rows) {
     return (int)((rows + tiles - 1) / tiles);
 }
 
+/* `count` numbers of each k from `first` to `last`; a constant count is a vector or two. */
+FS_INLINE void FS(fs_copy_columns)(const int count, ptrdiff_t first, ptrdiff_t last,
+                                   const REAL *from, ptrdiff_t cs, REAL *out) {
+    for (ptrdiff_t k = first; k < last; k++)
+        memcpy(out + k * FS_MS, from + k * cs, (size_t)count * sizeof(REAL));
+}
+
 /* Copy a block of a that is transposed (rs == 1 when it matters) into tiles [tile][k][FS_MS],
- * eight k at a time, so that a is read along its memory. FS_MS numbers are copied where there
- * are as many, though only `share` are wanted: a constant count is one vector. */
+ * eight k at a time, so that a is read along its memory. More numbers are copied than wanted
+ * where there are as many. */
 static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                                 ptrdiff_t cs, REAL *out) {
     for (ptrdiff_t first = 0; first < K; first += 8) {
@@ -170,8 +177,11 @@ static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff
             int share = FS(fs_share)(M - m);
             const REAL *from = a + m * rs;
             if (rs == 1 && m + FS_MS <= M)
-                for (ptrdiff_t k = first; k < last; k++)
-                    memcpy(tile + k * FS_MS, from + k * cs, FS_MS * sizeof(REAL));
+                FS(fs_copy_columns)(FS_MS, first, last, from, cs, tile);
+            else if (rs == 1 && share == 12)
+                FS(fs_copy_columns)(12, first, last, from, cs, tile);
+            else if (rs == 1 && share == 14)
+                FS(fs_copy_columns)(14, first, last, from, cs, tile);
             else
                 for (ptrdiff_t k = first; k < last; k++)
                     for (int i = 0; i < share; i++)

@@ -30,7 +30,7 @@ cdef void gru_share(const Sequence *q, floating *gates, const floating *packed,
         t = step(q, s)
         old = h + (before(q, t) * q.B + first) * H
         new = h + (after(q, t) * q.B + first) * H
-        times_packed(rows, 3 * H, H, old, packed, product, 3 * H, False, scratch)  # (1)
+        times_packed(rows, 3 * H, H, old, H, packed, product, 3 * H, False, scratch)  # (1)
         for b in range(rows):
             at = (t * q.B + first + b) * H
             if active(q, t, first + b):
@@ -119,8 +119,8 @@ cdef void gru_back_share(const Sequence *q, floating *gates, const floating *pac
                 memset(gates + 3 * at, 0, 3 * H * sizeof(floating))
                 memset(hn + at, 0, H * sizeof(floating))
                 memset(da + b * 3 * H, 0, 3 * H * sizeof(floating))
-        times_packed(last - first, H, 3 * H, da + first * 3 * H, packed, dh + first * H, H, True,
-                     scratch)  # inverts (1), (4)
+        times_packed(last - first, H, 3 * H, da + first * 3 * H, 3 * H, packed, dh + first * H, H,
+                     True, scratch)  # inverts (1), (4)
     fs_restore_subnormals(state)
 
 

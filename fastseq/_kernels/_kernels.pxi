@@ -3,6 +3,7 @@
 include "_common.pxi"
 include "_dense.pxi"
 include "_loss.pxi"
+include "_head.pxi"
 include "_elementwise.pxi"
 include "_cells.pxi"
 include "_lstm.pxi"

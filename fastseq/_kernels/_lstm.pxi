@@ -32,7 +32,7 @@ cdef void lstm_share(const Sequence *q, floating *gates, const floating *packed,
         c_old = c + (before(q, t) * q.B + first) * H
         c_new = c + (after(q, t) * q.B + first) * H
         out = new if project == NULL else m + (t * q.B + first) * H
-        times_packed(rows, 4 * H, P, old, packed, a, 4 * H, True, scratch)  # (1)
+        times_packed(rows, 4 * H, P, old, P, packed, a, 4 * H, True, scratch)  # (1)
         for b in range(rows):
             if active(q, t, first + b):
                 lstm_point(a + b * 4 * H, c_old + b * H, c_new + b * H, out + b * H, H)
@@ -41,7 +41,7 @@ cdef void lstm_share(const Sequence *q, floating *gates, const floating *packed,
                 memset(out + b * H, 0, H * size)
                 memcpy(c_new + b * H, c_old + b * H, H * size)
         if project != NULL:
-            times_packed(rows, P, H, out, project, new, P, False, scratch)  # (8)
+            times_packed(rows, P, H, out, H, project, new, P, False, scratch)  # (8)
         if q.lengths != NULL:
             for b in range(rows):
                 if not active(q, t, first + b):
@@ -142,7 +142,7 @@ cdef void lstm_back_share(const Sequence *q, floating *gates, const floating *pa
             elif project != NULL:
                 memset(into, 0, P * sizeof(floating))
         if project != NULL:
-            times_packed(rows, H, P, d, project, total + first * H, H, False,
+            times_packed(rows, H, P, d, P, project, total + first * H, H, False,
                          scratch)  # inverts (8)
         for b in range(rows):
             if active(q, t, first + b):
@@ -150,7 +150,8 @@ cdef void lstm_back_share(const Sequence *q, floating *gates, const floating *pa
                                 total + (first + b) * H, dc + (first + b) * H, H)
             else:
                 memset(a + b * 4 * H, 0, 4 * H * sizeof(floating))
-        times_packed(rows, P, 4 * H, a, packed, dh + first * P, P, True, scratch)  # inverts (1)
+        # inverts (1)
+        times_packed(rows, P, 4 * H, a, 4 * H, packed, dh + first * P, P, True, scratch)
     fs_restore_subnormals(state)
 
 

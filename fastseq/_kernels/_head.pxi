@@ -1,0 +1,323 @@
+# The head, softmax(h wT + b), with its cross-entropy. The specification is oracle/dense.py.
+#
+# Logits are held transposed, zT[v, n] for word v and row n of h: then the large matrices w and zT
+# are read along their rows and never packed, only h is, which is small.
+#
+#     zT = w hT + b       dzT = scale * (softmax - onehot)       dw = dzT h       dh = dzTT w
+#
+# a. First pass: the columns of zT are cut among the threads. Each goes through all words, a chunk
+#    at a time: while a chunk is in the second-level cache, it becomes exp(zT - peak), where the
+#    peak is the largest logit so far; it is kept for each chunk.
+# b. Second pass: the words are cut into segments. Each goes through its chunks again, which come
+#    from memory once for dzT, dw, db and dh. Every segment has its own sum for dh: their number
+#    depends on V alone, not on the threads, and so do the bits.
+# c. Rows of h are taken in blocks, so that the (T * B, V) array of a large vocabulary is never
+#    held whole.
+
+cdef Py_ssize_t HEAD_CHUNK = 256  # words
+cdef Py_ssize_t HEAD_ROWS = 512  # a block, unless zT would then take more than
+cdef Py_ssize_t HEAD_BYTES = 24 << 20
+
+
+cdef inline Py_ssize_t head_block(Py_ssize_t M, Py_ssize_t words, Py_ssize_t size) noexcept nogil:
+    """Rows of a block: even shares of whole panels, no fewer than 64."""
+    cdef Py_ssize_t most = min(max(HEAD_BYTES // (words * size), 64), HEAD_ROWS)
+    cdef Py_ssize_t blocks = (M + most - 1) // most
+    return whole_panels((M + blocks - 1) // blocks)
+
+
+cdef inline Py_ssize_t whole_panels(Py_ssize_t columns) noexcept nogil:
+    return (columns + 31) // 32 * 32
+
+
+cdef inline Py_ssize_t apart(Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
+    """Distance of zT's rows: no multiple of 1 kB (see c. in _gemm.h)."""
+    return rows + 16 if rows * size % 1024 == 0 else rows
+
+
+cdef inline Py_ssize_t head_segments(Py_ssize_t V) noexcept nogil:
+    """1, 2, 4 or 8, of no fewer than 48 words."""
+    cdef Py_ssize_t count = 1
+    while count < 8 and V >= 96 * count:
+        count *= 2
+    return count
+
+
+# ---- passes over 32 columns: what belongs to a column stays in registers ------------------------
+
+cdef void add_bias(floating *z, Py_ssize_t ld, Py_ssize_t words, const floating *b,
+                   floating *peak) noexcept nogil:
+    """z += b; peak = max(peak, z). NaN is not looked for: the sum of exponentials finds it."""
+    cdef floating lanes[32]
+    cdef floating shift, x
+    cdef Py_ssize_t v, k
+    memcpy(lanes, peak, 32 * sizeof(floating))
+    for v in range(words):
+        shift = 0 if b == NULL else b[v]
+        for k in range(32):
+            x = z[v * ld + k] + shift
+            z[v * ld + k] = x
+            lanes[k] = x if x > lanes[k] else lanes[k]
+    memcpy(peak, lanes, 32 * sizeof(floating))
+
+
+cdef void add_exp(floating *z, Py_ssize_t ld, Py_ssize_t words, const floating *peak,
+                  floating *total) noexcept nogil:
+    """z becomes exp(z - peak); total += z, word after word."""
+    cdef floating lanes[32]
+    cdef floating shift[32]
+    cdef Py_ssize_t v, k
+    memcpy(lanes, total, 32 * sizeof(floating))
+    memcpy(shift, peak, 32 * sizeof(floating))
+    for v in range(words):
+        for k in range(32):
+            z[v * ld + k] = exp_(z[v * ld + k] - shift[k])
+            lanes[k] += z[v * ld + k]
+    memcpy(total, lanes, 32 * sizeof(floating))
+
+
+cdef void scale_columns(const floating *z, Py_ssize_t ld, Py_ssize_t words,
+                        const floating *factor, floating *dz) noexcept nogil:
+    """dz = factor * z, or zero, whatever z is, where the factor is zero."""
+    cdef floating scale[32]
+    cdef Py_ssize_t v, k
+    memcpy(scale, factor, 32 * sizeof(floating))
+    for v in range(words):
+        for k in range(32):
+            dz[v * ld + k] = z[v * ld + k] * scale[k] if scale[k] != 0 else <floating> 0
+
+
+cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
+    """Sum of N numbers, a multiple of 16, always added up in the same 16 lanes."""
+    cdef floating lanes[16]
+    cdef Py_ssize_t n, k
+    for k in range(16):
+        lanes[k] = 0
+    for n in range(0, N, 16):
+        for k in range(16):
+            lanes[k] += x[n + k]
+    for k in range(1, 16):
+        lanes[0] += lanes[k]
+    return lanes[0]
+
+
+# ---- first pass: losses -------------------------------------------------------------------------
+
+cdef bint head_columns(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
+                       const floating *w, const floating *b, const int64_t *targets,
+                       floating *losses, floating *z, Py_ssize_t ld, bint keep, floating *peaks,
+                       floating *total) noexcept nogil:
+    """Losses of N rows of h.
+
+    keep: z (V, ld) becomes exp(zT - peak), with a row of peaks for each chunk, and total its sum
+    with the last peak; else one chunk is written over the other, one row of peaks likewise.
+    """
+    cdef floating *peak = peaks
+    cdef Py_ssize_t width = whole_panels(N), first = 0, words, n
+    cdef Py_ssize_t panels = packed_size(H, width, z), spare = scratch_size(HEAD_CHUNK, z)
+    cdef floating *packed = <floating *> fs_allocate(panels + spare + 2 * width, sizeof(floating))
+    cdef floating *last = packed + panels + spare
+    cdef floating *aim = last + width
+    cdef floating *chunk = z
+    cdef unsigned state
+    if packed == NULL:
+        return False
+    state = fs_flush_subnormals()
+    memset(packed, 0, panels * sizeof(floating))  # columns up to width, too
+    pack(H, N, h, 1, H, packed)
+    for n in range(width):
+        peak[n], total[n] = lowest(z), 0
+    while first < V:
+        words = min(HEAD_CHUNK, V - first)
+        chunk = z + first * ld if keep else z
+        times_packed(words, width, H, w + first * H, H, packed, chunk, ld, False, packed + panels)
+        memcpy(last, peak, width * sizeof(floating))
+        if keep and first:
+            peak += ld
+            memcpy(peak, last, width * sizeof(floating))
+        for n in range(0, width, 32):
+            add_bias(chunk + n, ld, words, NULL if b == NULL else b + first, peak + n)
+        for n in range(width):
+            total[n] *= exp_(last[n] - peak[n])
+        for n in range(N):
+            if first <= targets[n] < first + words:
+                aim[n] = chunk[(targets[n] - first) * ld + n]
+        for n in range(0, width, 32):
+            add_exp(chunk + n, ld, words, peak + n, total + n)
+        first += words
+    for n in range(N):
+        losses[n] = 0 if targets[n] < 0 else <floating> log(<double> total[n]) + (peak[n] - aim[n])
+    fs_restore_subnormals(state)
+    free(packed)
+    return True
+
+
+cdef bint head_forward(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
+                       const floating *w, const floating *b, const int64_t *targets,
+                       floating *losses, floating *z, Py_ssize_t ld, bint keep, floating *peaks,
+                       floating *total) noexcept nogil:
+    """head_columns, cut among the threads."""
+    cdef int threads = team(<double> N * V * H, (N + 31) // 32), s, done = 1
+    cdef Py_ssize_t n
+    for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        n = share_start(N, threads, s)
+        done &= head_columns(share_start(N, threads, s + 1) - n, V, H, h + n * H, w, b,
+                             targets + n, losses + n, z + n, ld, keep, peaks + n, total + n)
+    return done
+
+
+# ---- second pass: gradients ---------------------------------------------------------------------
+
+cdef bint head_words(Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, Py_ssize_t H,
+                     const floating *w, const int64_t *targets, floating scale, const floating *z,
+                     Py_ssize_t ld, const floating *peaks, const floating *factor,
+                     const floating *packed, floating *dh, floating *dw, floating *db,
+                     bint add) noexcept nogil:
+    """Gradients by words first to last of N rows of h, which is packed; dh is overwritten.
+
+    The last row of peaks is the final one.
+    """
+    cdef Py_ssize_t begin = first, words, n, v, columns = whole_panels(N)
+    cdef floating *dz = <floating *> fs_allocate(
+        (HEAD_CHUNK + 1) * ld + scratch_size(HEAD_CHUNK, dh), sizeof(floating))
+    cdef floating *scratch = dz + (HEAD_CHUNK + 1) * ld
+    cdef floating *now = scratch - ld
+    cdef const floating *peak
+    cdef const floating *last_peak = factor - ld
+    cdef unsigned state
+    cdef bint done = dz != NULL
+    if dz == NULL:
+        return False
+    state = fs_flush_subnormals()
+    while first < last:
+        # No further than a chunk of the first pass goes.
+        words = min(HEAD_CHUNK - first % HEAD_CHUNK, last - first)
+        peak = peaks + first // HEAD_CHUNK * ld
+        for n in range(columns):
+            now[n] = factor[n] * exp_(peak[n] - last_peak[n])
+        for n in range(0, columns, 32):
+            scale_columns(z + first * ld + n, ld, words, now + n, dz + n)
+        for n in range(N):
+            if first <= targets[n] < first + words:
+                dz[(targets[n] - first) * ld + n] -= scale
+        for v in range(words if db != NULL else 0):
+            db[first + v] += row_sum(dz + v * ld, columns)
+        times_packed(words, H, N, dz, ld, packed, dw + first * H, H, add, scratch)
+        done &= gemm_one(N, H, words, dz, 1, ld, w + first * H, H, 1, dh, H, first > begin, NULL)
+        first += words
+    fs_restore_subnormals(state)
+    free(dz)
+    return done
+
+
+cdef bint head_gradients(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
+                         const floating *w, const int64_t *targets, floating scale,
+                         const floating *z, Py_ssize_t ld, const floating *peaks, floating *total,
+                         floating *dh, floating *dw, floating *db, bint add) noexcept nogil:
+    """head_words for every segment; total becomes scale / total."""
+    cdef int segments = <int> head_segments(V), threads = team(2.0 * N * V * H, segments), s
+    cdef int done = 1
+    cdef Py_ssize_t n, panels = packed_size(N, H, dw)
+    cdef floating *packed = <floating *> fs_allocate(
+        panels + (segments - 1) * N * H, sizeof(floating))
+    cdef floating *parts = packed + panels  # dh of all segments but the first
+    if packed == NULL:
+        return False
+    pack(N, H, h, H, 1, packed)
+    for n in range(whole_panels(N)):
+        total[n] = 0 if n >= N or targets[n] < 0 else scale / total[n]
+    for s in prange(segments, num_threads=threads, schedule="static"):
+        done &= head_words(V * s // segments, V * (s + 1) // segments, N, H, w, targets, scale, z,
+                           ld, peaks, total, packed, dh if s == 0 else parts + (s - 1) * N * H, dw,
+                           db, add)
+    for s in range(segments - 1):
+        add_rows(parts + s * N * H, 1, N * H, N * H, dh)
+    free(packed)
+    return done
+
+
+# ---- entries ------------------------------------------------------------------------------------
+
+cdef int check_head(Py_ssize_t H, Py_ssize_t M, Py_ssize_t columns, Py_ssize_t V,
+                    const floating[::1] b, const int64_t[::1] targets,
+                    floating[::1] losses) except -1:
+    expect(columns, H, "w: columns")
+    expect(targets.shape[0], M, "targets: length")
+    expect(losses.shape[0], M, "losses: length")
+    if b is not None:
+        expect(b.shape[0], V, "b: length")
+    if H == 0 or V == 0:
+        raise ValueError("w: expected a shape without zeros")
+    return check_ids(targets, -(1 << 62), V, "targets")
+
+
+cdef floating *head_workspace(Py_ssize_t words, Py_ssize_t ld, floating *_) except NULL:
+    """zT of so many words, then a row of peaks for each chunk, then one for the sums."""
+    cdef Py_ssize_t chunks = (words + HEAD_CHUNK - 1) // HEAD_CHUNK
+    cdef floating *z = <floating *> fs_allocate((words + chunks + 1) * ld, sizeof(floating))
+    if z == NULL:
+        raise MemoryError(f"head: no memory for {words} rows of {ld} logits")
+    return z
+
+
+def head_losses(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
+                const int64_t[::1] targets, floating[::1] losses):
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, ld, words
+    cdef floating *z
+    cdef bint done = True
+    check_head(H, M, w.shape[1], V, b, targets, losses)
+    if M == 0:
+        return
+    words = min(V, HEAD_CHUNK)
+    rows = head_block(M, words, sizeof(floating))
+    ld = apart(rows, sizeof(floating))
+    z = head_workspace(words, ld, <floating *> NULL)
+    with nogil:
+        while m < M:
+            done &= head_forward(min(rows, M - m), V, H, &h[m, 0], &w[0, 0],
+                                 NULL if b is None else &b[0], &targets[m], &losses[m], z, ld,
+                                 False, z + words * ld, z + (words + 1) * ld)
+            m += rows
+        free(z)
+    if not done:
+        raise MemoryError("head_losses: no memory for packed panels")
+
+
+def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
+                  const int64_t[::1] targets, floating scale, floating[::1] losses,
+                  floating[:, ::1] dh, floating[:, ::1] dw, floating[::1] db, bint accumulate):
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, N, ld
+    cdef floating *z
+    cdef floating *peaks
+    cdef floating *total
+    cdef bint done = True
+    check_head(H, M, w.shape[1], V, b, targets, losses)
+    expect(dh.shape[0], M, "dh: rows")
+    expect(dh.shape[1], H, "dh: columns")
+    expect(dw.shape[0], V, "dw: rows")
+    expect(dw.shape[1], H, "dw: columns")
+    if db is not None:
+        expect(db.shape[0], V, "db: length")
+    if not accumulate and db is not None:
+        memset(&db[0], 0, V * sizeof(floating))
+    if M == 0:
+        if not accumulate:
+            memset(&dw[0, 0], 0, V * H * sizeof(floating))
+        return
+    rows = head_block(M, V, sizeof(floating))
+    ld = apart(rows, sizeof(floating))
+    z = head_workspace(V, ld, <floating *> NULL)
+    peaks = z + V * ld
+    total = peaks + (V + HEAD_CHUNK - 1) // HEAD_CHUNK * ld
+    with nogil:
+        while m < M:
+            N = min(rows, M - m)
+            done &= head_forward(N, V, H, &h[m, 0], &w[0, 0], NULL if b is None else &b[0],
+                                 &targets[m], &losses[m], z, ld, True, peaks, total)
+            done &= head_gradients(N, V, H, &h[m, 0], &w[0, 0], &targets[m], scale, z, ld, peaks,
+                                   total, &dh[m, 0], &dw[0, 0], NULL if db is None else &db[0],
+                                   accumulate or m > 0)
+            m += rows
+        free(z)
+    if not done:
+        raise MemoryError("head_backward: no memory for packed panels")
