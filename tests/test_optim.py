@@ -232,6 +232,27 @@ def test_state_dict_resumes_exactly(name, options, moved):
     assert all(isinstance(value, np.ndarray) for value in state["state"].values())
 
 
+@pytest.mark.parametrize("state", [None, 3, [("state", {})], {}, {"state": {}}])
+def test_load_state_dict_refuses_what_is_none(state):
+    module = nn.Linear(2, 3)
+    optimizer = optim.Adam(module.parameters())
+    loaders = [optimizer, optim.StepLR(optimizer, 1), optim.ReduceLROnPlateau(optimizer)]
+    for loader in loaders if isinstance(state, dict) else [module, *loaders]:
+        with pytest.raises((TypeError, ValueError), match=r"^state(_dict)?: expected "):
+            loader.load_state_dict(state)
+
+
+def test_load_state_dict_changes_nothing_where_a_value_cannot_be_converted():
+    optimizer = optim.Adam(nn.Linear(2, 3).parameters())
+    state = optimizer.state_dict()
+    *_, last = (name for name, array in state["state"].items() if array.size)
+    for name, array in state["state"].items():
+        state["state"][name] = np.full(array.shape, 1e300 if name == last else 1.0)
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        optimizer.load_state_dict(state)
+    assert not any(array.any() for array in optimizer.state_dict()["state"].values())
+
+
 def test_load_state_dict_refuses_what_does_not_fit():
     p, q = nn.Parameter(np.ones(3)), nn.Parameter(np.ones((2, 2)))
     optimizer = optim.Adam([p, q])

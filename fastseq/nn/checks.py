@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,15 @@ def check_array(name: str, array: Any) -> None:
     """TypeError unless a NumPy array."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+
+
+def check_mapping(name: str, value: Any, *keys: str) -> None:
+    """TypeError unless a mapping, ValueError unless it has these keys."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a mapping, got {type(value).__name__}")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise ValueError(f"{name}: expected {', '.join(keys)}, got no {', '.join(missing)}")
 
 
 def check_floats(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:

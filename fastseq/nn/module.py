@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .buffers import aligned_zeros
+from .checks import check_mapping
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -236,9 +237,14 @@ class Module:
 
         Raises
         ------
+        TypeError
+            Not a mapping.
         RuntimeError
-            Lists every name that is wrong; the module is as it was.
+            Lists every name that is wrong.
+
+        Whatever is raised, the module is as it was.
         """
+        check_mapping("state", state)
         own = dict(self._walk())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
@@ -251,7 +257,9 @@ class Module:
         if problems:
             title = f"Error(s) in loading state_dict for {type(self).__name__}:"
             raise RuntimeError("\n\t".join([title, *problems]))
-        for name, array in arrays.items():
+        # All are converted first: that may fail, as where an overflow is made an error.
+        converted = {n: a.astype(own[n].dtype, copy=False) for n, a in arrays.items()}
+        for name, array in converted.items():
             own[name].shown()[...] = array
         return IncompatibleKeys(missing, unexpected)
 

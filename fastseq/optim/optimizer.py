@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import kernels
 from ..nn import Parameter
+from ..nn.checks import check_mapping
 from .segments import Segment, segments
 
 
@@ -200,9 +201,10 @@ class Optimizer:
 
         Raises
         ------
-        ValueError
-            Other groups, parameters or arrays; nothing is changed.
+        TypeError, ValueError
+            No state of an optimizer; other groups, parameters or arrays. Nothing is changed.
         """
+        check_mapping("state_dict", state_dict, "state", "param_groups")
         own, loaded = self.param_groups, state_dict["param_groups"]
         if [len(g["params"]) for g in own] != [len(g["params"]) for g in loaded]:
             raise ValueError("loaded state dict has other parameter groups than the optimizer")
@@ -214,8 +216,12 @@ class Optimizer:
             if view.shape != np.shape(arrays[name]):
                 got = np.shape(arrays[name])
                 raise ValueError(f"state {name}: expected shape {view.shape}, got {got}")
+        # All are converted first: that may fail, as where an overflow is made an error.
+        converted = {
+            n: np.asarray(arrays[n]).astype(v.dtype, copy=False) for n, v in named.items()
+        }
         for name, view in named.items():
-            view[...] = arrays[name]
+            view[...] = converted[name]
         for group, other in zip(own, loaded, strict=True):
             options = {key: _as_given(value) for key, value in other.items() if key != "params"}
             group.update(options)

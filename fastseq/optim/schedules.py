@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from ..nn.checks import check_mapping
 from .optimizer import Optimizer
 
 
@@ -60,6 +61,7 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the position of another schedule of the same kind, and set the rates."""
+        check_mapping("state", state, "last_epoch", "base_lrs")
         if len(state["base_lrs"]) != len(self.optimizer.param_groups):
             expected, got = len(self.optimizer.param_groups), len(state["base_lrs"])
             raise ValueError(f"base_lrs: expected {expected} of them, got {got}")
@@ -262,5 +264,6 @@ class ReduceLROnPlateau:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the position of another schedule."""
+        check_mapping("state", state, "best", "num_bad_epochs", "cooldown_counter", "last_epoch")
         self.best, self.num_bad_epochs = state["best"], state["num_bad_epochs"]
         self.cooldown_counter, self.last_epoch = state["cooldown_counter"], state["last_epoch"]

@@ -189,6 +189,18 @@ def test_load_state_dict_lists_everything_that_is_wrong_and_changes_nothing():
         assert value.tobytes() == before[name].tobytes()
 
 
+@pytest.mark.filterwarnings("error")
+def test_load_state_dict_changes_nothing_where_a_value_cannot_be_converted():
+    module = Tagger()
+    before, state = module.state_dict(), Tagger(1).state_dict()
+    last = list(state)[-1]
+    state[last] = np.full(state[last].shape, 1e300)
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        module.load_state_dict(state)
+    for name, value in module.state_dict().items():
+        assert value.tobytes() == before[name].tobytes()
+
+
 def test_load_state_dict_without_strict():
     module, other = Tagger(0), Tagger(1)
     state = {"scale": np.array([5, 6]), "more": np.zeros(1)}
