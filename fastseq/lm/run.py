@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+from ..files import naming
 from .checkpoint import BEST, LAST
 
 if sys.platform == "win32":
@@ -69,9 +70,9 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._lock.close()
+        with self._lock, naming(self.metrics):
+            if self._file is not None:
+                self._file.close()
 
     def check_unused(self) -> None:
         """Refuse to begin where a training has left something.
@@ -94,11 +95,13 @@ class RunDirectory:
     def write_metrics(self, record: dict[str, Any]) -> int:
         """Append one line; return the file's size."""
         assert self._file is not None
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
+        with naming(self.metrics):
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()
         return self._file.tell()
 
     def sync_metrics(self) -> None:
         """Have all lines on the disk before a checkpoint counts on them."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with naming(self.metrics):
+                os.fsync(self._file.fileno())

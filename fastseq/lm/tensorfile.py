@@ -26,6 +26,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import naming
+
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "I64": np.dtype("<i8"),
@@ -105,7 +107,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(target), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import naming
 from .vocabulary import Policy, Vocabulary
 
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
@@ -192,7 +193,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file under a temporary name that takes its own once all of it is on the disk."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(descriptor)

@@ -1,5 +1,6 @@
 """Checkpoint files: what is written comes back, anything else is refused."""
 
+import errno
 import json
 import os
 
@@ -9,6 +10,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastseq.lm.run import RunDirectory
 from fastseq.lm.tensorfile import CheckpointError, atomic_file, read_tensors, write_tensors
 
 TENSORS = {
@@ -61,6 +63,23 @@ def test_same_content_same_bytes(path, tmp_path):
     other = tmp_path / "other.safetensors"
     write_tensors(other, dict(reversed(TENSORS.items())), METADATA)
     assert other.read_bytes() == path.read_bytes()
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*model\.safetensors'"):
+        write_tensors(path, {"more": np.ones(3)}, {})
+    with RunDirectory(path.parent) as run:
+        run.start_metrics(0)
+        with pytest.raises(OSError, match=r"No space left on device: '.*metrics\.jsonl'"):
+            run.sync_metrics()
+    run.metrics.unlink()
+    (path.parent / "lock").unlink()
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (before, [path])
 
 
 def test_every_flipped_bit_is_noticed(path):
