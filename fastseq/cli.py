@@ -212,12 +212,12 @@ def _add_train(subparsers: Any) -> None:
 def _add_text_options(group: Any) -> None:
     group.add_argument("paths", nargs="+", metavar="PATH", help="file, folder or glob pattern")
     group.add_argument(
-        "--level", choices=("char", "word", "byte"), default="char",
-        help="what a token is (default: %(default)s)",
+        "--level", choices=("char", "word", "byte"), default=argparse.SUPPRESS,
+        help="what a token is (default: char)",
     )  # fmt: skip
     group.add_argument(
-        "--vocabulary-size", type=int, default=10_000, metavar="N",
-        help="most words of a vocabulary, 0 for all (default: %(default)s)",
+        "--vocabulary-size", type=int, default=argparse.SUPPRESS, metavar="N",
+        help=f"most words of a vocabulary, 0 for all (default: {commands.DEFAULT_WORDS})",
     )  # fmt: skip
     group.add_argument(
         "--valid", type=_fraction_or_path, default=0.05, metavar="FRACTION_OR_FILE",
@@ -264,6 +264,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     _add_field(group, config, "optimizer", "update rule", choices=get_args(OptimizerName))
     _add_field(group, config, "learning_rate", "at its highest")
     _add_field(group, config, "schedule", "how it falls", choices=get_args(Schedule))
+    _add_field(group, config, "plateau_factor", "what a validation without gain leaves of it")
+    group.add_argument(
+        "--weight-decay", type=float, default=argparse.SUPPRESS, metavar="X",
+        help="of the optimizer (default: its own, 0.01 for adamw, else 0)",
+    )  # fmt: skip
     _add_field(group, config, "warmup", "share of the budget in which it rises")
     _add_field(group, config, "final_rate", "where it ends, beside its highest")
     _add_field(group, config, "clip_norm", "largest norm of the gradient")

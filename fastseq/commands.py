@@ -28,6 +28,7 @@ from .lm.tensorfile import atomic_file
 from .text import Corpus, Vocabulary, find_sources, read_text
 
 # What `train` starts from where `LanguageModel` is smaller.
+DEFAULT_WORDS = 10_000
 MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256}
 
 
@@ -92,17 +93,34 @@ def train(args: Namespace) -> None:
 def _new_trainer(args: Namespace, out: Path) -> Trainer:
     # Options first: what is wrong with them shows before any file is read.
     model = ModelConfig(**MODEL_DEFAULTS | _given(ModelConfig, args))
-    config = TrainingConfig(**_given(TrainingConfig, args))
+    config = TrainingConfig(**_training_options(args))
     corpus = Corpus.from_files(args.paths, _vocabulary_maker(args), valid=args.valid)
     return Trainer(LanguageModel(corpus.vocabulary, **asdict(model)), corpus, config, out)
 
 
+def _training_options(args: Namespace) -> dict[str, Any]:
+    options = _given(TrainingConfig, args)
+    if hasattr(args, "weight_decay"):
+        options["optimizer_options"] = {"weight_decay": args.weight_decay}
+    return options
+
+
 def _vocabulary_maker(args: Namespace) -> Vocabulary | Callable[[Iterable[str]], Vocabulary]:
-    if args.level == "byte":
+    level, size = getattr(args, "level", "char"), getattr(args, "vocabulary_size", None)
+    _check_size(level, size)
+    if level == "byte":
         return Vocabulary.bytes()
-    if args.level == "char":
+    if level == "char":
         return Vocabulary.characters
-    return partial(Vocabulary.words, max_size=args.vocabulary_size or None, eos=True)
+    max_size = DEFAULT_WORDS if size is None else size or None
+    return partial(Vocabulary.words, max_size=max_size, eos=True)
+
+
+def _check_size(level: str, size: int | None) -> None:
+    if size is not None and level != "word":
+        raise ValueError(f"vocabulary_size: expected only for words, got {size} for {level!r}")
+    if size is not None and size < 0:
+        raise ValueError(f"vocabulary_size: expected at least 0, got {size}")
 
 
 def _resumed(args: Namespace, out: Path) -> Trainer:
@@ -110,8 +128,22 @@ def _resumed(args: Namespace, out: Path) -> Trainer:
     for name, value in _given(ModelConfig, args).items():
         if value != getattr(stored, name):
             raise ValueError(f"{name}: the training has {getattr(stored, name)}, got {value}")
+    level = getattr(args, "level", vocabulary.level)
+    if level != vocabulary.level:
+        raise ValueError(f"level: the training has {vocabulary.level!r}, got {level!r}")
+    _check_size(level, getattr(args, "vocabulary_size", None))
     corpus = Corpus.from_files(args.paths, vocabulary, valid=args.valid)
-    return Trainer.resume(out, corpus, **_given(TrainingConfig, args))
+    _check_same_size(corpus, getattr(args, "vocabulary_size", None))
+    return Trainer.resume(out, corpus, **_training_options(args))
+
+
+def _check_same_size(corpus: Corpus, size: int | None) -> None:
+    """Refuse a bound on the vocabulary that would have given another one."""
+    count = len(corpus.vocabulary)
+    # Words are left out only where the vocabulary has as many as it may.
+    full = corpus.vocabulary.unknown_rate(corpus.tokens("train")) > 0
+    if size is not None and size != count and (full or 0 < size < count):
+        raise ValueError(f"vocabulary_size: the training has {count}, got {size}")
 
 
 def _draw(history: list[dict[str, Any]], path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from fastseq import cli, get_num_threads, set_num_threads
 from fastseq.cli import main, make_parser
 from fastseq.lm import LanguageModel
+from fastseq.lm.tensorfile import read_tensors
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
@@ -139,6 +140,8 @@ def test_version(fastseq):
     (["train", "short.txt", "--valid", "1.5"], "valid: expected a fraction"),
     (["train", "short.txt", "--learning-rate", "nan"], "learning_rate: expected a finite"),
     (["train", "short.txt", "--steps", "1", "--epochs", "1"], "not allowed with argument"),
+    (["train", "short.txt", "--vocabulary-size", "-1"], "only for words, got -1 for 'char'"),
+    (["train", "short.txt", "--vocabulary-size", "-1", "--level", "word"], "least 0, got -1"),
     (["train", "short.txt", "--threads", "0"], "threads: expected 1 to 4096, got 0"),
     (["train", "short.txt", "--threads", "99999999999"], "threads: expected 1 to 4096, got 9999"),
     (["train", "short.txt", "--resume", "--out", "empty"], "empty/last.safetensors: No such"),
@@ -192,6 +195,18 @@ def test_a_full_disk_has_status_1():
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "No space left" in done.stderr
+
+
+def test_a_file_that_cannot_grow_is_named(text):
+    """A limit on the size of files stands in for a full disk: the system names no file either."""
+    resource = pytest.importorskip("resource")
+    command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=30,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    expected = "fastseq train: error: run/last.safetensors: File too large\n"
+    assert (done.returncode, done.stderr) == (1, expected)
 
 
 # -- signals and pipes -----------------------------------------------------------------------
@@ -306,6 +321,39 @@ def test_sample_tells_what_it_copied(fastseq, model, text):
     assert copied == {"tokens": 11, "text": "The cat sat"}
     _, out, _ = fastseq("sample", model, *options[:-1])
     assert out.endswith("longest copied run, 11 tokens: 'The cat sat'\n")
+
+
+@pytest.mark.parametrize(("level", "options", "message"), [
+    ("char", ["--level", "word"], "level: the training has 'char', got 'word'"),
+    ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9 for 'ch"),
+    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word', got"),
+    ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training has 7, got 5"),
+    ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training has 7, got 8"),
+    ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training has 7, got 0"),
+])  # fmt: skip
+def test_resume_refuses_another_vocabulary(level, options, message, fastseq, refused, text):
+    size = ["--vocabulary-size", "7"] if level == "word" else []
+    command = ["train", text, "--out", "run", "--level", level, *size]
+    assert fastseq(*command, *TINY)[0] == 0
+    assert fastseq(*command, "--resume")[0] == 0
+    assert message in refused("train", text, "--out", "run", "--resume", *options)
+
+
+def test_resume_takes_a_bound_that_the_vocabulary_did_not_reach(fastseq, text):
+    command = ["train", text, "--out", "run", "--level", "word", "--vocabulary-size", "1000"]
+    assert fastseq(*command, *TINY)[0] == 0
+    assert fastseq(*command, "--resume")[0] == 0
+
+
+def test_options_of_the_optimizer_reach_it(fastseq, refused, text):
+    command = ["train", text, "--out", "run", *TINY, "--optimizer", "adamw"]
+    command += ["--schedule", "plateau", "--plateau-factor", "0.5", "--weight-decay", "0.3"]
+    assert fastseq(*command)[0] == 0
+    stored = json.loads(read_tensors(Path("run/last.safetensors")).metadata["training"])
+    assert stored["optimizer_options"] == {"weight_decay": 0.3}
+    assert (stored["plateau_factor"], stored["optimizer"]) == (0.5, "adamw")
+    assert "weight_decay" in refused("train", text, *TINY, "--weight-decay", "-1")
+    assert "plateau_factor" in refused("train", text, *TINY, "--plateau-factor", "2")
 
 
 def test_evaluate_is_what_the_model_gives(fastseq, model, text):
