@@ -202,8 +202,8 @@ def test_a_file_that_cannot_grow_is_named(text):
     resource = pytest.importorskip("resource")
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
     done = subprocess.run(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=30,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=30, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )  # fmt: skip
     expected = "fastseq train: error: run/last.safetensors: File too large\n"
     assert (done.returncode, done.stderr) == (1, expected)
@@ -325,8 +325,8 @@ def test_sample_tells_what_it_copied(fastseq, model, text):
 
 @pytest.mark.parametrize(("level", "options", "message"), [
     ("char", ["--level", "word"], "level: the training has 'char', got 'word'"),
-    ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9 for 'ch"),
-    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word', got"),
+    ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9"),
+    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word'"),
     ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training has 7, got 5"),
     ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training has 7, got 8"),
     ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training has 7, got 0"),

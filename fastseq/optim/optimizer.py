@@ -217,9 +217,8 @@ class Optimizer:
                 got = np.shape(arrays[name])
                 raise ValueError(f"state {name}: expected shape {view.shape}, got {got}")
         # All are converted first: that may fail, as where an overflow is made an error.
-        converted = {
-            n: np.asarray(arrays[n]).astype(v.dtype, copy=False) for n, v in named.items()
-        }
+        given = {name: np.asarray(arrays[name]) for name in named}
+        converted = {n: a.astype(named[n].dtype, copy=False) for n, a in given.items()}
         for name, view in named.items():
             view[...] = converted[name]
         for group, other in zip(own, loaded, strict=True):
