@@ -10,15 +10,18 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .._version import __version__
 from .batches import Batches
 from .reading import PathOrPaths, TextError, find_sources, read_documents
-from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory
+from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory, vocabulary_cached
 from .vocabulary import Policy, Vocabulary
 
 VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
 
 # Up to so many bytes of text are encoded anew each time and stay in memory.
 IN_MEMORY_BYTES = 1 << 25
+# Up to so many the text is counted anew for a vocabulary.
+COUNTED_ANEW_BYTES = 1 << 20
 # Text seldom compresses better than this.
 _GZIP_RATIO = 8
 
@@ -103,7 +106,8 @@ class Corpus:
 
         The text streams through and is never held. More than 32 MB of it are encoded into a
         memory-mapped file in `cache_dir`, found again by a checksum of sources, vocabulary
-        and the options below.
+        and the options below; so is a vocabulary that `Vocabulary.characters` or `words`, or a
+        `functools.partial` of them, makes of more than 1 MB.
 
         Parameters
         ----------
@@ -131,10 +135,11 @@ class Corpus:
         held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
         read = partial(read_documents, strip_licence=strip_licence, separator=separator)
-        if not isinstance(vocabulary, Vocabulary):
-            vocabulary = vocabulary(chain.from_iterable(read(files["train"])))
-        read = partial(read, errors=vocabulary.text_errors)
         options = {"strip_licence": strip_licence, "separator": separator}
+        if not isinstance(vocabulary, Vocabulary):
+            pieces = chain.from_iterable(read(files["train"]))
+            vocabulary = _make_vocabulary(vocabulary, pieces, files["train"], options)
+        read = partial(read, errors=vocabulary.text_errors)
         encoded = {}
         for name, sources in files.items():
             if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
@@ -207,14 +212,33 @@ def _find_files(paths: PathOrPaths, held_out: Mapping[str, PathOrPaths]) -> dict
     return {"train": train} | apart
 
 
+def _make_vocabulary(
+    maker: Callable[[Iterable[str]], Vocabulary],
+    pieces: Iterable[str],
+    sources: list[Path],
+    options: dict[str, Any],
+) -> Vocabulary:
+    """A vocabulary of the sources' pieces, from the cache where the maker is known by name."""
+    known = maker if isinstance(maker, partial) else partial(maker)
+    named = known.func in (Vocabulary.characters, Vocabulary.words) and not known.args
+    if not named or sum(map(_text_size, sources)) <= COUNTED_ANEW_BYTES:
+        return maker(pieces)
+    about = [__version__, known.func.__name__, repr(sorted(known.keywords.items())), options]
+    key = _checksum([_contents(sources), about])
+    return vocabulary_cached(key, lambda: maker(pieces))
+
+
 def _text_size(path: Path) -> int:
     return path.stat().st_size * (_GZIP_RATIO if path.suffix == ".gz" else 1)
 
 
 def _cache_key(sources: list[Path], vocabulary: Vocabulary, options: dict[str, Any]) -> str:
     """Checksum of all that the encoded tokens depend on."""
-    contents = [(path.suffix == ".gz", _file_checksum(path)) for path in sources]
-    return _checksum([contents, vocabulary.fingerprint(), options])
+    return _checksum([_contents(sources), vocabulary.fingerprint(), options])
+
+
+def _contents(sources: list[Path]) -> list[tuple[bool, str]]:
+    return [(path.suffix == ".gz", _file_checksum(path)) for path in sources]
 
 
 def _file_checksum(path: Path) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -157,17 +157,42 @@ def encode_cached(
             for tokens in encoding:
                 file.write(tokens.data)
         facts = encoding.facts()
-        line = json.dumps(facts).encode()
-        with _replacing(about) as file:
-            file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
+        _write_line(about, json.dumps(facts).encode())
     return _map(data, facts)
+
+
+def vocabulary_cached(key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
+    """The vocabulary that an earlier call has left under this key, else a new one.
+
+    Where the cache cannot be read or written, it is made each time.
+    """
+    path = cache_dir() / "vocabularies" / f"{key}.json"
+    with suppress(OSError):
+        if (line := _read_line(path)) is not None:
+            return Vocabulary.from_json(line.decode())
+    vocabulary = make()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_line(path, vocabulary.to_json().encode())
+    return vocabulary
+
+
+def _write_line(path: Path, line: bytes) -> None:
+    with _replacing(path) as file:
+        file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
+
+
+def _read_line(path: Path) -> bytes | None:
+    """What `_write_line` wrote, None where it is damaged."""
+    line, _, checksum = path.read_bytes().partition(b"\n")
+    return line if hashlib.sha256(line).hexdigest().encode() == checksum else None
 
 
 def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
     """Facts about a file of tokens, None unless both are there and whole."""
     try:
-        line, _, checksum = about.read_bytes().partition(b"\n")
-        if hashlib.sha256(line).hexdigest().encode() != checksum:
+        line = _read_line(about)
+        if line is None:
             return None
         facts = json.loads(line)
         with open(data, "rb") as file:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -117,6 +118,43 @@ def test_documents_begin_where_files_do(files):
     assert whole.splits["train"].documents.tolist() == expected
     expected = [start - border for start in starts if start >= border]
     assert whole.splits["valid"].documents.tolist() == expected
+
+
+@pytest.mark.parametrize("make", [Vocabulary.characters, Vocabulary.words], ids=["char", "word"])
+def test_a_vocabulary_is_counted_once_for_a_text_and_its_options(files, monkeypatch, make):
+    monkeypatch.setattr(corpus, "COUNTED_ANEW_BYTES", -1)
+    read = []
+    original = corpus.read_documents
+
+    def reading_is_noted(*args, **options):
+        read.append(1)  # once the first piece is asked for
+        yield from original(*args, **options)
+
+    monkeypatch.setattr(corpus, "read_documents", reading_is_noted)
+
+    def passes(**options):
+        """How often the text is read: for the vocabulary and for the tokens."""
+        read.clear()
+        made = Corpus.from_files(files, partial(make, **options)).vocabulary
+        assert made == Corpus.from_text(TEXT, partial(make, **options)).vocabulary
+        return len(read)
+
+    assert [passes(), passes(), passes(min_count=2), passes(min_count=2)] == [2, 1, 2, 1]
+    for path in (cache_dir() / "vocabularies").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"sea", b"see").replace(b'"e"', b'"E"'))
+    assert passes() == 2
+    (files / "c.txt").write_text((files / "c.txt").read_text() + " ")
+    assert Corpus.from_files(files, make).vocabulary == make(TEXT)
+    # What cannot be told apart by name is counted each time.
+    read.clear()
+    Corpus.from_files(files, lambda text: make(text))
+    assert len(read) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(files, monkeypatch, tmp_path):
+    monkeypatch.setattr(corpus, "COUNTED_ANEW_BYTES", -1)
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert Corpus.from_files(files, Vocabulary.words).vocabulary == Vocabulary.words(TEXT)
 
 
 @pytest.mark.usefixtures("everything_cached")
