@@ -232,6 +232,13 @@ def _fraction_or_path(text: str) -> float | str:
         return text
 
 
+def _int_or_none(text: str) -> int | None:
+    try:
+        return None if text == "none" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer or none, got {text!r}") from None
+
+
 def _add_model_options(group: Any) -> None:
     defaults = commands.MODEL_DEFAULTS
     _add_field(group, ModelConfig, "cell", "kind of layer", choices=get_args(Cell))
@@ -240,8 +247,9 @@ def _add_model_options(group: Any) -> None:
     )
     _add_field(group, ModelConfig, "num_layers", "layers")
     _add_field(
-        group, ModelConfig, "embedding_size", "size of an embedding of tokens; none: one-hot",
-        type=int,
+        group, ModelConfig, "embedding_size",
+        "size of the embedding of tokens, or none for one-hot tokens; the hidden size where "
+        "weights are tied", type=_int_or_none, shown=defaults["embedding_size"],
     )  # fmt: skip
     _add_field(group, ModelConfig, "dropout", "share of activations dropped in training")
     _add_field(

@@ -290,6 +290,16 @@ def test_train_with_few_options_leaves_a_run(level, fastseq, text, tmp_path):
     assert LanguageModel.load(run).vocabulary.level == level
 
 
+@pytest.mark.parametrize(("options", "size"), [
+    ([], 128), (["--embedding-size", "3"], 3), (["--embedding-size", "none"], None),
+    (["--tie-weights", "--hidden-size", "6"], 6),
+])  # fmt: skip
+def test_train_embeds_unless_told_otherwise(options, size, fastseq, text):
+    status, _, err = fastseq("train", text, "--out", "run", *TINY, *options)
+    assert status == 0, err
+    assert json.loads(fastseq("info", "run", "--json")[1])["model"]["embedding_size"] == size
+
+
 def test_bytes_that_are_no_text_are_trained_on(fastseq, refused, tmp_path):
     data = "Où est la mer ? ".encode("latin-1") * 100 + bytes(range(256))
     (tmp_path / "latin.txt").write_bytes(data)

@@ -1,0 +1,106 @@
+"""Train what `recipes.py` says and keep command, output and result.
+
+    python -m benchmarks.quality.run --data FOLDER [--only TEXT] [--pytorch]
+
+FOLDER holds `tinyshakespeare/`, `verne/` and `wikitext-2/`. Leave the machine alone meanwhile:
+minutes are minutes. Results go to `benchmarks/quality/results/`, one text file for each.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import fastseq
+from benchmarks.command import chosen
+from benchmarks.quality.recipes import RECIPES, Recipe
+
+RESULTS = Path(__file__).parent / "results"
+SHARED = ("--cell", "--hidden-size", "--num-layers", "--batch-size", "--seq-length", "--minutes",
+          "--learning-rate", "--warmup", "--dropout")  # fmt: skip
+
+
+def main() -> None:
+    args = parse()
+    for recipe in chosen(RECIPES, args.only, lambda recipe: recipe.name):
+        if not args.pytorch:
+            run_fastseq(recipe, args)
+        elif recipe.pytorch:
+            run_pytorch(recipe, args)
+
+
+def parse() -> Namespace:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--only", default="", metavar="TEXT", help="recipes whose name has this")
+    parser.add_argument("--pytorch", action="store_true", help="train PyTorch's side instead")
+    parser.add_argument("--threads", default="2", metavar="N")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    return parser.parse_args()
+
+
+def texts(recipe: Recipe, data: Path) -> tuple[list[str], str]:
+    """Files to train on, and what to validate on: a file or a share of those."""
+    held_out = data / recipe.valid
+    files = [str(path) for path in sorted(data.glob(recipe.texts)) if path != held_out]
+    if not files:
+        raise SystemExit(f"--data {data}: no {recipe.texts}")
+    return files, str(held_out) if held_out.is_file() else recipe.valid
+
+
+def run_fastseq(recipe: Recipe, args: Namespace) -> None:
+    files, valid = texts(recipe, args.data)
+    with TemporaryDirectory() as run:
+        command = ["-m", "fastseq", "train", *files, "--valid", valid, *recipe.options,
+                   "--threads", args.threads, "--out", run]  # fmt: skip
+        lines = record(command, recipe.name, args)
+        best = best_validation(Path(run))
+    verdict = f"best validation: {best:.4f} {recipe.unit}, goal {recipe.goal}"
+    finish(recipe.name, [*lines, verdict], args)
+
+
+def best_validation(run: Path) -> float:
+    with open(run / "metrics.jsonl", encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    key = "valid_perplexity" if "valid_perplexity" in records[-1] else "valid_loss"
+    return min(record[key] for record in records if key in record)
+
+
+def run_pytorch(recipe: Recipe, args: Namespace) -> None:
+    files, valid = texts(recipe, args.data)
+    pairs = zip(recipe.options[::2], recipe.options[1::2], strict=True)
+    same = [part for pair in pairs if pair[0] in SHARED for part in pair]
+    command = ["-m", "benchmarks.quality.pytorch", "--train", *files, "--valid", valid, *same,
+               "--threads", args.threads]  # fmt: skip
+    name = f"{recipe.name}-pytorch"
+    finish(name, record(command, name, args), args)
+
+
+def record(command: list[str], name: str, args: Namespace) -> list[str]:
+    """Run Python with these arguments; show and return its output after the command itself."""
+    shown = shlex.join(["python", *command]).replace(str(args.data), "DATA")
+    lines = [f"# {fastseq.show_config()['cpu']}, load {os.getloadavg()[0]:.1f}", "$ " + shown]
+    print(f"{name}: {shown}", flush=True)
+    process = subprocess.Popen([sys.executable, *command], text=True, bufsize=1,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    with process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+    if process.returncode:
+        raise SystemExit(f"{name}: exit status {process.returncode}")
+    return lines
+
+
+def finish(name: str, lines: list[str], args: Namespace) -> None:
+    print(lines[-1])
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
