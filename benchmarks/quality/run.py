@@ -20,8 +20,8 @@ from benchmarks.command import chosen
 from benchmarks.quality.recipes import RECIPES, Recipe
 
 RESULTS = Path(__file__).parent / "results"
-SHARED = ("--cell", "--hidden-size", "--num-layers", "--batch-size", "--seq-length", "--minutes",
-          "--learning-rate", "--warmup", "--dropout")  # fmt: skip
+SHARED = ("--cell", "--hidden-size", "--embedding-size", "--num-layers", "--batch-size",
+          "--seq-length", "--minutes", "--learning-rate", "--warmup", "--dropout")  # fmt: skip
 
 
 def main() -> None:
@@ -43,24 +43,37 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def texts(recipe: Recipe, data: Path) -> tuple[list[str], str]:
+def texts(recipe: Recipe, data: Path, folder: Path) -> tuple[list[str], str]:
     """Files to train on, and what to validate on: a file or a share of those."""
     held_out = data / recipe.valid
-    files = [str(path) for path in sorted(data.glob(recipe.texts)) if path != held_out]
+    files = [path for path in sorted(data.glob(recipe.texts)) if path != held_out]
     if not files:
         raise SystemExit(f"--data {data}: no {recipe.texts}")
-    return files, str(held_out) if held_out.is_file() else recipe.valid
+    if ":" in recipe.valid:
+        return cut(files[0], recipe.valid, folder)
+    return [str(path) for path in files], str(held_out) if held_out.is_file() else recipe.valid
+
+
+def cut(path: Path, shares: str, folder: Path) -> tuple[list[str], str]:
+    """Write the text before the first share, and from there to the second, as files."""
+    text = path.read_text(encoding="utf-8")
+    start, end = (round(float(share) * len(text)) for share in shares.split(":"))
+    train, valid = folder / "train.txt", folder / "valid.txt"
+    train.write_text(text[:start], encoding="utf-8")
+    valid.write_text(text[start:end], encoding="utf-8")
+    return [str(train)], str(valid)
 
 
 def run_fastseq(recipe: Recipe, args: Namespace) -> None:
-    files, valid = texts(recipe, args.data)
-    with TemporaryDirectory() as run:
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files, valid = texts(recipe, args.data, folder)
         command = ["-m", "fastseq", "train", *files, "--valid", valid, *recipe.options,
-                   "--threads", args.threads, "--out", run]  # fmt: skip
-        lines = record(command, recipe.name, args)
-        best = best_validation(Path(run))
-    verdict = f"best validation: {best:.4f} {recipe.unit}, goal {recipe.goal}"
-    finish(recipe.name, [*lines, verdict], args)
+                   "--threads", args.threads, "--out", str(folder / "run")]  # fmt: skip
+        lines = record(command, recipe.name, args, folder)
+        best = best_validation(folder / "run")
+    lines.append(f"best validation: {best:.4f} {recipe.unit}, goal {recipe.goal}")
+    finish(recipe.name, lines, args)
 
 
 def best_validation(run: Path) -> float:
@@ -71,18 +84,20 @@ def best_validation(run: Path) -> float:
 
 
 def run_pytorch(recipe: Recipe, args: Namespace) -> None:
-    files, valid = texts(recipe, args.data)
     pairs = zip(recipe.options[::2], recipe.options[1::2], strict=True)
     same = [part for pair in pairs if pair[0] in SHARED for part in pair]
-    command = ["-m", "benchmarks.quality.pytorch", "--train", *files, "--valid", valid, *same,
-               "--threads", args.threads]  # fmt: skip
     name = f"{recipe.name}-pytorch"
-    finish(name, record(command, name, args), args)
+    with TemporaryDirectory() as temporary:
+        files, valid = texts(recipe, args.data, Path(temporary))
+        command = ["-m", "benchmarks.quality.pytorch", "--train", *files, "--valid", valid, *same,
+                   "--threads", args.threads]  # fmt: skip
+        finish(name, record(command, name, args, Path(temporary)), args)
 
 
-def record(command: list[str], name: str, args: Namespace) -> list[str]:
+def record(command: list[str], name: str, args: Namespace, folder: Path) -> list[str]:
     """Run Python with these arguments; show and return its output after the command itself."""
     shown = shlex.join(["python", *command]).replace(str(args.data), "DATA")
+    shown = shown.replace(str(folder), "RUNS")
     lines = [f"# {fastseq.show_config()['cpu']}, load {os.getloadavg()[0]:.1f}", "$ " + shown]
     print(f"{name}: {shown}", flush=True)
     process = subprocess.Popen([sys.executable, *command], text=True, bufsize=1,
@@ -90,7 +105,7 @@ def record(command: list[str], name: str, args: Namespace) -> list[str]:
     with process:
         for line in process.stdout:
             print(line, end="", flush=True)
-            lines.append(line.rstrip())
+            lines.append(line.rstrip().replace(str(folder), "RUNS"))
     if process.returncode:
         raise SystemExit(f"{name}: exit status {process.returncode}")
     return lines
