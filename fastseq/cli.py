@@ -220,6 +220,10 @@ def _add_text_options(group: Any) -> None:
         help=f"most words of a vocabulary, 0 for all (default: {commands.DEFAULT_WORDS})",
     )  # fmt: skip
     group.add_argument(
+        "--documents", action="store_true",
+        help="every file is a document: its end is learnt, and samples end there",
+    )  # fmt: skip
+    group.add_argument(
         "--valid", type=_fraction_or_path, default=0.05, metavar="FRACTION_OR_FILE",
         help="share of the text to validate on, cut off its end, or a file (default: %(default)s)",
     )  # fmt: skip

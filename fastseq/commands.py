@@ -95,7 +95,8 @@ def _new_trainer(args: Namespace, out: Path) -> Trainer:
     # Options first: what is wrong with them shows before any file is read.
     model = _model_config(args)
     config = TrainingConfig(**_training_options(args))
-    corpus = Corpus.from_files(args.paths, _vocabulary_maker(args), valid=args.valid)
+    maker = _vocabulary_maker(args)
+    corpus = Corpus.from_files(args.paths, maker, valid=args.valid, documents=args.documents)
     return Trainer(LanguageModel(corpus.vocabulary, **asdict(model)), corpus, config, out)
 
 
@@ -140,6 +141,8 @@ def _resumed(args: Namespace, out: Path) -> Trainer:
     level = getattr(args, "level", vocabulary.level)
     if level != vocabulary.level:
         raise ValueError(f"level: the training has {vocabulary.level!r}, got {level!r}")
+    if args.documents and vocabulary.eod_id is None:
+        raise ValueError("documents: the training has none")
     _check_size(level, getattr(args, "vocabulary_size", None))
     corpus = Corpus.from_files(args.paths, vocabulary, valid=args.valid)
     _check_same_size(corpus, getattr(args, "vocabulary_size", None))
@@ -148,7 +151,7 @@ def _resumed(args: Namespace, out: Path) -> Trainer:
 
 def _check_same_size(corpus: Corpus, size: int | None) -> None:
     """Refuse a bound on the vocabulary that would have given another one."""
-    count = len(corpus.vocabulary)
+    count = len(corpus.vocabulary) - (corpus.vocabulary.eod_id is not None)
     # Words are left out only where the vocabulary has as many as it may.
     full = corpus.vocabulary.unknown_rate(corpus.tokens("train")) > 0
     if size is not None and size != count and (full or 0 < size < count):
@@ -249,7 +252,11 @@ def describe_model(path: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "model": asdict(config),
         "parameters": sum(file.tensors[name].size for name in names),
-        "vocabulary": {"level": vocabulary.level, "tokens": len(vocabulary)},
+        "vocabulary": {
+            "level": vocabulary.level,
+            "tokens": len(vocabulary),
+            "documents": vocabulary.eod_id is not None,
+        },
         "written by": f"fastseq {file.metadata.get('fastseq', '(unknown)')}",
     }
     if "progress" in file.metadata:

@@ -300,6 +300,31 @@ def test_train_embeds_unless_told_otherwise(options, size, fastseq, text):
     assert json.loads(fastseq("info", "run", "--json")[1])["model"]["embedding_size"] == size
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_documents_are_learnt_to_their_end(level, fastseq, tmp_path):
+    texts = ["One fish.\n", "Red fox, blue sea!\n"]
+    for n, content in enumerate(texts):
+        (tmp_path / f"{n}.txt").write_text(content, encoding="utf-8")
+    options = ["0.txt", "1.txt", "--out", "run", "--level", level, "--valid", "0"]
+    if level == "word":
+        options += ["--vocabulary-size", "8"]  # the end of a document is no word
+    tiny = ["--hidden-size", "32", "--batch-size", "1", "--seq-length", "6"]
+    status, _, err = fastseq("train", *options, *tiny, "--steps", "5", "--documents")
+    assert status == 0, err
+    learn = ["--resume", "--steps", "300", "--learning-rate", "0.01"]
+    status, _, err = fastseq("train", *options, *learn)
+    assert status == 0, err
+    assert json.loads(fastseq("info", "run", "--json")[1])["vocabulary"]["documents"] is True
+    for content in texts:
+        prime = content[:3]
+        sampled = fastseq("sample", "run", "--temperature", "0", "--prime", prime)[1]
+        assert sampled == content + "\n"
+    lm = LanguageModel.load("run")
+    scores = json.loads(fastseq("evaluate", "run", "1.txt", "--json")[1])
+    assert scores["1.txt"]["tokens"] == len(lm.vocabulary.encode(texts[1]))
+    assert scores["1.txt"]["unknown_rate"] == 0
+
+
 def test_bytes_that_are_no_text_are_trained_on(fastseq, refused, tmp_path):
     data = "Où est la mer ? ".encode("latin-1") * 100 + bytes(range(256))
     (tmp_path / "latin.txt").write_bytes(data)
@@ -336,6 +361,7 @@ def test_sample_tells_what_it_copied(fastseq, model, text):
 @pytest.mark.parametrize(("level", "options", "message"), [
     ("char", ["--level", "word"], "level: the training has 'char', got 'word'"),
     ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9"),
+    ("char", ["--documents"], "documents: the training has none"),
     ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word'"),
     ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training has 7, got 5"),
     ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training has 7, got 8"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Beam(NamedTuple):
-    """A text and the log-probability of what was added to the prime."""
+    """A text and the log-probability of what was added to the prime, its end included."""
 
     text: str
     log_prob: float
@@ -29,11 +29,15 @@ def beam_search(
     shown, read = prime_tokens(lm.vocabulary, prime)
     state = read_prime(lm, read[:-1])
     last, scores = read[-1:], np.zeros(1)
-    drawn = np.empty((1, 0), np.int64)
+    drawn, eod_id = np.empty((1, 0), np.int64), lm.vocabulary.eod_id
     for _ in range(length):
         log_probs, state = lm.step(last, state)
         if not allow_unk and lm.vocabulary.unk_id is not None and len(lm.vocabulary) > 1:
             log_probs[:, lm.vocabulary.unk_id] = -np.inf
+        if eod_id is not None:  # a text that has ended stays as it is
+            ended = (drawn == eod_id).any(axis=1)
+            log_probs[ended] = -np.inf
+            log_probs[ended, eod_id] = 0.0
         totals = (scores[:, None] + log_probs).reshape(-1)
         # Stable, so that ties go to the smaller row and id.
         best = np.argsort(-totals, kind="stable")[:beams]

@@ -64,7 +64,9 @@ def evaluate(
     lm: LanguageModel, text: str | ArrayLike, carry_state: bool, batch_size: int, seq_length: int
 ) -> Evaluation:
     """See `LanguageModel.evaluate`."""
-    ids = as_tokens(lm, text)
+    ids, eod_id = as_tokens(lm, text), lm.vocabulary.eod_id
+    if isinstance(text, str) and eod_id is not None:
+        ids = np.append(ids, eod_id)
     if len(ids) < 2:
         raise ValueError(f"text: expected at least 2 tokens, got {len(ids)}")
     lanes = min(batch_size, len(ids) - 1)

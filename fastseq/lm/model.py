@@ -81,10 +81,12 @@ class LanguageModel(Network):
     ) -> str:
         """A text that begins with `prime` and goes on for `length` tokens.
 
+        It ends before that where the model of a vocabulary with documents draws their end.
+
         Parameters
         ----------
         prime : str
-            Stands at the beginning of a line; may be empty.
+            Stands at the beginning of a line, or of a document; may be empty.
         length : int
         stop : str or sequence of str
             End before the first of these.
@@ -156,6 +158,8 @@ class LanguageModel(Network):
     ) -> list[Beam]:
         """The likeliest texts of `length` further tokens that `beams` partial texts lead to.
 
+        A document may end before that, as in `sample`.
+
         Returns
         -------
         list of Beam
@@ -185,6 +189,8 @@ class LanguageModel(Network):
         Parameters
         ----------
         text : str, or array_like of shape (n,) and integers
+            A str is a whole document: where the vocabulary has a token for its end, that is
+            predicted, too.
         carry_state : bool
             Keep the state from window to window; otherwise each starts from zero.
         batch_size : int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -183,7 +183,9 @@ def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:
 
 
 def start_token(vocabulary: Vocabulary) -> int:
-    """What stands before a text: the end of a line, else the first token that is not unk."""
+    """What stands before a text: the end of a document, a line, or the first known token."""
+    if vocabulary.eod_id is not None:
+        return vocabulary.eod_id
     ends = vocabulary.lookup("\n")
     known = ends[ends >= 0]
     if len(known):
@@ -198,7 +200,8 @@ def prime_tokens(vocabulary: Vocabulary, prime: str) -> tuple[Ids, Ids]:
 
 
 def continuation(vocabulary: Vocabulary, prime: Ids, drawn: Iterable[int]) -> Iterator[str]:
-    """Pieces of the text of `drawn` as they read on from the prime."""
+    """Pieces of the text of `drawn` as they read on from the prime, to the document's end."""
+    drawn = takewhile(lambda i: i != vocabulary.eod_id, drawn)
     # One piece for each id, so those of the prime come first and can be left out.
     return islice(vocabulary.decode_stream(chain(prime.tolist(), drawn)), len(prime), None)
 

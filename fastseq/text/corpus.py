@@ -101,6 +101,7 @@ class Corpus:
         policy: Policy = "unk",
         strip_licence: bool = True,
         separator: str = "\n",
+        documents: bool = False,
     ) -> Corpus:
         """Corpus of files, folders or glob patterns; see `find_sources`.
 
@@ -123,7 +124,10 @@ class Corpus:
         strip_licence : bool
             Leave out Project Gutenberg's header and footer.
         separator : str
-            Text put between two files.
+            Text put between two files, unless they are documents.
+        documents : bool
+            Take every file as a document and put a token after it that ends it, as is also
+            done for a vocabulary that has such a token; see `Vocabulary.with_documents`.
 
         Raises
         ------
@@ -139,7 +143,11 @@ class Corpus:
         if not isinstance(vocabulary, Vocabulary):
             pieces = chain.from_iterable(read(files["train"]))
             vocabulary = _make_vocabulary(vocabulary, pieces, files["train"], options)
-        read = partial(read, errors=vocabulary.text_errors)
+        if documents:
+            vocabulary = vocabulary.with_documents()
+        if vocabulary.eod_id is not None:
+            options["separator"] = ""
+        read = partial(read, errors=vocabulary.text_errors, separator=options["separator"])
         encoded = {}
         for name, sources in files.items():
             if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import naming
-from .vocabulary import Policy, Vocabulary
+from .vocabulary import Ids, Policy, Vocabulary
 
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
@@ -95,15 +95,21 @@ class _Encoding:
         self._checksum = hashlib.sha256()
 
     def __iter__(self) -> Iterator[Tokens]:
+        eod_id = self._vocabulary.eod_id
         for chunks in self._documents:
             self._starts.append(self._count)
             for ids, unknown in self._vocabulary.encode_stream(chunks, self._policy):
-                tokens = ids.astype(self._dtype)
-                self._count += len(tokens)
-                self._unknown += unknown
-                self._symbols += len(tokens) + unknown * (self._policy == "skip")
-                self._checksum.update(tokens.data)
-                yield tokens
+                yield self._counted(ids, unknown)
+            if eod_id is not None and self._count > self._starts[-1]:  # what is empty is none
+                yield self._counted(np.array([eod_id]), 0)
+
+    def _counted(self, ids: Ids, unknown: int) -> Tokens:
+        tokens: Tokens = ids.astype(self._dtype)
+        self._count += len(tokens)
+        self._unknown += unknown
+        self._symbols += len(tokens) + unknown * (self._policy == "skip")
+        self._checksum.update(tokens.data)
+        return tokens
 
     def facts(self) -> dict[str, Any]:
         """What must be known beside the tokens' bytes, ready for JSON."""

@@ -8,10 +8,10 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,7 @@ from .words import count_words, join_words, split_words, whole_words
 Ids: TypeAlias = NDArray[np.int64]
 Policy: TypeAlias = Literal["unk", "error", "skip"]
 
-UNK, EOS = "<unk>", "<eos>"
+UNK, EOS, EOD = "<unk>", "<eos>", "<eod>"
 _BLOCK = 1 << 20
 _BYTE_NAMES = tuple(bytes([i]).decode("ascii", "backslashreplace") for i in range(256))
 
@@ -39,10 +39,12 @@ class Vocabulary(ABC):
     level : {"byte", "char", "word"}
     tokens : tuple of str
         How each token is shown. Special tokens are known by their id alone: a text that
-        spells out "<unk>" or "<eos>" holds ordinary characters and words.
+        spells out "<unk>", "<eos>" or "<eod>" holds ordinary characters and words.
     unk_id : int or None
         Id that stands for whatever is not in the vocabulary; None where there is none, and
         id 0 is taken instead.
+    eod_id : int or None
+        Id that stands for the end of a document; see `with_documents`.
     text_errors : {"strict", "surrogateescape"}
         How files are read for this vocabulary; see `read_chunks`.
     """
@@ -52,6 +54,7 @@ class Vocabulary(ABC):
 
     tokens: tuple[str, ...]
     unk_id: int | None = None
+    eod_id: int | None = field(default=None, kw_only=True)
 
     @staticmethod
     def bytes() -> ByteVocabulary:
@@ -122,6 +125,16 @@ class Vocabulary(ABC):
             tokens, 0 if unk else None, len(tokens) - 1 if eos else None, lowercase
         )
 
+    def with_documents(self) -> Self:
+        """The same with one token more, the last id, for the end of a document.
+
+        `Corpus` puts it after each document, and no text is encoded as it. Samples end where
+        it is drawn; decoded it is nothing.
+        """
+        if self.eod_id is not None:
+            return self
+        return dataclasses.replace(self, tokens=(*self.tokens, EOD), eod_id=len(self))
+
     def __post_init__(self) -> None:
         """Refuse what no vocabulary of ours can be: it may come from a damaged file."""
         if not (isinstance(self.tokens, tuple) and all(isinstance(t, str) for t in self.tokens)):
@@ -131,7 +144,7 @@ class Vocabulary(ABC):
         for name, value in self._special_ids.items():
             if type(value) is not int or not 0 <= value < len(self):
                 raise TextError(f"{name}: expected 0 to {len(self) - 1}, got {value!r}")
-        if len(self._ids) + len(set(self._special_ids.values())) != len(self):
+        if len(self._ids) + len(self._special_ids) != len(self):
             raise TextError("tokens: expected each only once")
 
     def __len__(self) -> int:
@@ -142,7 +155,8 @@ class Vocabulary(ABC):
 
     @property
     def _special_ids(self) -> dict[str, int]:
-        return {} if self.unk_id is None else {"unk_id": self.unk_id}
+        ids = {"unk_id": self.unk_id, "eod_id": self.eod_id}
+        return {name: value for name, value in ids.items() if value is not None}
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -241,7 +255,10 @@ class Vocabulary(ABC):
 
     def to_json(self) -> str:
         """Everything needed to make an equal vocabulary, as one line of ASCII."""
-        return json.dumps({"level": self.level} | dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if self.eod_id is None:  # fingerprints stay what they were before there were documents
+            del fields["eod_id"]
+        return json.dumps({"level": self.level} | fields, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Vocabulary:
@@ -274,7 +291,10 @@ class ByteVocabulary(Vocabulary):
     text_errors = "surrogateescape"
 
     def __post_init__(self) -> None:
-        if self.tokens != _BYTE_NAMES or self.unk_id is not None:
+        if (self.tokens, self.unk_id, self.eod_id) not in (
+            (_BYTE_NAMES, None, None),
+            ((*_BYTE_NAMES, EOD), None, len(_BYTE_NAMES)),
+        ):
             raise TextError("tokens: expected the 256 bytes and no unknown token")
 
     def lookup(self, text: str) -> Ids:
@@ -287,7 +307,8 @@ class ByteVocabulary(Vocabulary):
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for i in ids:
-            yield decoder.decode(i.to_bytes())
+            ends = i == self.eod_id
+            yield decoder.decode(b"" if ends else i.to_bytes(), final=ends)
         if rest := decoder.decode(b"", final=True):
             yield rest
 
@@ -316,8 +337,9 @@ class CharacterVocabulary(Vocabulary):
 
     @cached_property
     def _texts(self) -> tuple[str, ...]:
-        """Text by id: always one character, U+FFFD for the unknown."""
-        return tuple("\ufffd" if i == self.unk_id else t for i, t in enumerate(self.tokens))
+        """Text by id: one character, U+FFFD for the unknown, nothing for a document's end."""
+        special = {self.unk_id: "\ufffd", self.eod_id: ""}
+        return tuple(special.get(i, token) for i, token in enumerate(self.tokens))
 
     def lookup(self, text: str) -> Ids:
         return self._table.take(_code_points(text), mode="clip")
@@ -344,6 +366,12 @@ class WordVocabulary(Vocabulary):
         return special if self.eos_id is None else special | {"eos_id": self.eos_id}
 
     @cached_property
+    def _words(self) -> tuple[str | None, ...]:
+        """What `join_words` takes for each id."""
+        special = {self.eos_id: None, self.eod_id: ""}
+        return tuple(special.get(i, token) for i, token in enumerate(self.tokens))
+
+    @cached_property
     def _index(self) -> dict[str | None, int]:
         index: dict[str | None, int] = dict(self._ids.items())
         if self.eos_id is not None:
@@ -355,7 +383,7 @@ class WordVocabulary(Vocabulary):
         return np.fromiter(map(self._index.get, symbols, repeat(-1)), np.int64, len(symbols))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        return join_words(None if i == self.eos_id else self.tokens[i] for i in ids)
+        return join_words(map(self._words.__getitem__, ids))
 
     def _symbols(self, text: str) -> Sequence[str | None]:
         return split_words(text, self.lowercase, self.eos_id is not None)

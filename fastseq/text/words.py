@@ -70,7 +70,9 @@ def count_words(chunks: Iterable[str], lowercase: bool = False) -> Counter[str]:
 
 
 def join_words(words: Iterable[str | None]) -> Iterator[str]:
-    """Readable text of a stream of words, one piece per word; None ends a line.
+    """Readable text of a stream of words, one piece per word.
+
+    None ends a line; an empty word ends a document and is left out.
 
     Words are set apart by a space, except before closing and after opening punctuation that
     stands alone as a word. A lone double quote opens and closes in turn.
@@ -80,6 +82,9 @@ def join_words(words: Iterable[str | None]) -> Iterator[str]:
         if word is None:
             yield "\n"
             glued, quoted = True, False
+        elif not word:
+            yield ""
+            quoted = False
         elif word in _JOINING:
             yield _JOINING[word]
             glued = True

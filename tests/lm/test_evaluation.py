@@ -31,6 +31,16 @@ def test_long_texts_are_scored_in_windows(lm, monkeypatch):
     np.testing.assert_allclose(lm.score(TEXT), whole, atol=1e-6)
 
 
+def test_a_text_is_a_document_to_its_end():
+    vocabulary = CHARACTERS.with_documents()
+    lm = LanguageModel(vocabulary, hidden_size=4, seed=1)
+    ids = np.append(vocabulary.encode(TEXT), vocabulary.eod_id)
+    whole = lm.evaluate(ids)
+    assert lm.evaluate(TEXT) == whole
+    assert whole.tokens == len(TEXT)
+    assert len(lm.score(TEXT)) == len(TEXT)
+
+
 @pytest.mark.parametrize("seq_length", [1, 4, 100])
 def test_evaluate_is_the_mean_of_the_losses(lm, seq_length):
     ids = CHARACTERS.encode(TEXT)

@@ -136,6 +136,41 @@ def test_stop_strings_end_samples():
     assert lm.samples(1, "a", 50, seed=4, stop=[stop, "never"]) == [expected]
 
 
+DOCUMENTS = {
+    "char": CHARACTERS.with_documents(),
+    "word": VOCABULARIES["eos"].with_documents(),
+    "byte": Vocabulary.bytes().with_documents(),
+}
+
+
+@pytest.mark.parametrize("vocabulary", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_samples_end_where_a_document_does(vocabulary):
+    lm = build(vocabulary)
+    lm.head["bias"].data[vocabulary.eod_id] += np.log(len(vocabulary) / 20)
+    read = [start_token(vocabulary), *vocabulary.encode("a")]
+    assert read[0] == vocabulary.eod_id
+    for seed in range(3):
+        ids = lm.sample_tokens(read, 200, seed=seed).ids[0].tolist()
+        drawn = ids[: ids.index(vocabulary.eod_id)]
+        text = vocabulary.decode([*read, *drawn])
+        assert lm.sample("a", 200, seed=seed) == text
+        assert lm.samples(1, "a", 200, seed=seed) == [text]
+        assert "".join(lm.generate("a", seed=seed)) == text
+
+
+def test_beams_end_where_a_document_does():
+    vocabulary = Vocabulary.characters("ab").with_documents()
+    lm, eod = build(vocabulary), vocabulary.eod_id
+    scores = {}
+    for drawn in itertools.product(range(1, 4), repeat=3):
+        ids = [1, *drawn[: drawn.index(eod) + 1 if eod in drawn else 3]]
+        scores[tuple(ids)] = lm.score(np.array(ids))[1:].sum()
+    best = sorted(scores, key=scores.get, reverse=True)
+    found = lm.beam_search("a", 3, beams=len(best))
+    assert [beam.text for beam in found] == [vocabulary.decode(ids) for ids in best]
+    np.testing.assert_allclose([b.log_prob for b in found], [scores[i] for i in best], atol=1e-4)
+
+
 @pytest.mark.parametrize("allow_unk", [True, False])
 def test_beam_search_finds_the_likeliest_when_it_keeps_all(allow_unk):
     lm = build()

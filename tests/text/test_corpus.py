@@ -120,6 +120,23 @@ def test_documents_begin_where_files_do(files):
     assert whole.splits["valid"].documents.tolist() == expected
 
 
+@pytest.mark.parametrize("limit", [-1, 1 << 20])
+@pytest.mark.parametrize("vocabulary", MAKERS)
+def test_documents_end_in_a_token_of_their_own(files, monkeypatch, vocabulary, limit):
+    monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", limit)
+    texts = [path.read_bytes().decode() for path in sorted(files.iterdir())]
+    (files / "b_empty.txt").touch()  # no document
+    plain = Corpus.from_files(files, vocabulary)
+    got = Corpus.from_files(files, vocabulary, documents=True)
+    assert got.vocabulary == plain.vocabulary.with_documents()
+    ids = [np.append(plain.vocabulary.encode(text), got.vocabulary.eod_id) for text in texts]
+    np.testing.assert_array_equal(got.tokens(), np.concatenate(ids))
+    assert got.fingerprint() != plain.fingerprint()
+    # As when a training is resumed: the vocabulary tells.
+    again = Corpus.from_files(files, got.vocabulary)
+    assert again.fingerprint() == got.fingerprint()
+
+
 @pytest.mark.parametrize("make", [Vocabulary.characters, Vocabulary.words], ids=["char", "word"])
 def test_a_vocabulary_is_counted_once_for_a_text_and_its_options(files, monkeypatch, make):
     monkeypatch.setattr(corpus, "COUNTED_ANEW_BYTES", -1)

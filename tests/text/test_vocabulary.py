@@ -22,6 +22,10 @@ word_texts = st.lists(st.text(" \nabcé<unk>", max_size=12)).map(
 SAMPLE = "One <unk> two <eos> two, Three\r\nthree."
 
 
+def levels(text):
+    return [Vocabulary.bytes(), Vocabulary.characters(text), Vocabulary.words(text, eos=True)]
+
+
 def all_kinds(text):
     return [
         Vocabulary.bytes(),
@@ -31,6 +35,7 @@ def all_kinds(text):
         Vocabulary.words(text, lowercase=True, eos=True),
         Vocabulary.words(text, eos=True, unk=False),
         Vocabulary.words(text, unk=False),
+        *[kind.with_documents() for kind in levels(text)],
     ]
 
 
@@ -132,6 +137,30 @@ def test_eos_stands_for_each_newline():
     assert vocabulary.decode(ids) == "a b\n\nb\na"
 
 
+@pytest.mark.parametrize("plain", levels(SAMPLE), ids=repr)
+def test_the_end_of_a_document_is_no_text(plain):
+    vocabulary = plain.with_documents()
+    assert vocabulary.eod_id == len(plain) == len(vocabulary) - 1
+    assert vocabulary.with_documents() == vocabulary
+    text = SAMPLE + " " + vocabulary.tokens[-1]
+    ids = vocabulary.encode(text)
+    np.testing.assert_array_equal(ids, plain.encode(text))
+    ended = np.insert(ids, [3, len(ids)], vocabulary.eod_id)
+    assert vocabulary.decode(ended) == plain.decode(ids)
+    assert len(list(vocabulary.decode_stream(ended.tolist()))) == len(ended)
+
+
+def test_a_character_is_not_held_back_beyond_its_document():
+    vocabulary = Vocabulary.bytes().with_documents()
+    cut = vocabulary.encode("é")[0]
+    assert vocabulary.decode([cut, vocabulary.eod_id, ord("a")]) == "\ufffda"
+
+
+@pytest.mark.parametrize("plain", levels(SAMPLE), ids=repr)
+def test_without_documents_json_does_not_tell_of_them(plain):
+    assert "eod" not in plain.to_json()
+
+
 def test_min_count_and_max_size_bound_the_vocabulary():
     assert Vocabulary.characters("aab", min_count=2).tokens == ("<unk>", "a")
     assert Vocabulary.words("a a b c c c", min_count=2).tokens == ("<unk>", "c", "a")
@@ -187,6 +216,8 @@ def test_vocabularies_that_encode_otherwise_differ():
         {"unk_id": 3},
         {"unk_id": -1},
         {"unk_id": 1.0},
+        {"eod_id": 3},
+        {"eod_id": 0},
         {"surprise": 1},
     ],
     ids=str,
