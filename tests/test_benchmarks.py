@@ -64,6 +64,21 @@ def test_script_writes_figures_and_where_they_come_from(
     assert picture.exists() == ("matplotlib" in needs)
 
 
+@pytest.mark.parametrize(("side", "name"), [([], "tiny"), (["--pytorch"], "tiny-pytorch")])
+def test_quality_keeps_command_output_and_figure(side, name, tmp_path, monkeypatch):
+    if side:
+        pytest.importorskip("torch")
+    quality = importlib.import_module("benchmarks.quality.run")
+    options = "--hidden-size 4 --embedding-size 3 --batch-size 2 --seq-length 8 --minutes 0.005"
+    recipe = quality.Recipe("tiny", "*.txt", "0.8:0.9", 3.0, tuple(options.split()), pytorch=True)
+    monkeypatch.setattr(quality, "RECIPES", (recipe,))
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 50, encoding="utf-8")
+    quality.main(["--data", str(tmp_path), "--out", str(tmp_path / "results"), *side])
+    kept = (tmp_path / "results" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    assert kept[1].startswith("$ python -m ")
+    assert "nats per character" in kept[-1]
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured on Linux")
 def test_an_update_never_holds_all_logits(bench):
     sizes = {"vocabulary": 20_000, "hidden": 16, "batch": 64, "length": 32}

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.pytorch import CELLS, detach
 from fastseq import Corpus, Vocabulary
-
-VALID_LANES, VALID_STEPS = 32, 128
+from fastseq.lm.evaluation import validation_batches
 
 
 class Model(nn.Module):
@@ -111,7 +110,7 @@ def main() -> None:
     model = Model(args, len(corpus.vocabulary))
     batches = corpus.batches("train", args.batch_size, args.seq_length)
     tokens = train(model, batches, args)
-    loss = mean_loss(model, corpus.batches("valid", VALID_LANES, VALID_STEPS))
+    loss = mean_loss(model, validation_batches(corpus, args.batch_size))
     print(f"PyTorch {torch.__version__}: {args.minutes:g} minutes, {tokens:,} tokens, "
           f"valid {loss:.4f} nats per character")  # fmt: skip
 

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,13 +20,14 @@ import fastseq
 from benchmarks.command import chosen
 from benchmarks.quality.recipes import RECIPES, Recipe
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 SHARED = ("--cell", "--hidden-size", "--embedding-size", "--num-layers", "--batch-size",
           "--seq-length", "--minutes", "--learning-rate", "--warmup", "--dropout")  # fmt: skip
 
 
-def main() -> None:
-    args = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse(arguments)
     for recipe in chosen(RECIPES, args.only, lambda recipe: recipe.name):
         if not args.pytorch:
             run_fastseq(recipe, args)
@@ -33,14 +35,16 @@ def main() -> None:
             run_pytorch(recipe, args)
 
 
-def parse() -> Namespace:
+def parse(arguments: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--only", default="", metavar="TEXT", help="recipes whose name has this")
     parser.add_argument("--pytorch", action="store_true", help="train PyTorch's side instead")
     parser.add_argument("--threads", default="2", metavar="N")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    return parser.parse_args()
+    args = parser.parse_args(arguments)
+    args.data = args.data.resolve()
+    return args
 
 
 def texts(recipe: Recipe, data: Path, folder: Path) -> tuple[list[str], str]:
@@ -100,7 +104,7 @@ def record(command: list[str], name: str, args: Namespace, folder: Path) -> list
     shown = shown.replace(str(folder), "RUNS")
     lines = [f"# {fastseq.show_config()['cpu']}, load {os.getloadavg()[0]:.1f}", "$ " + shown]
     print(f"{name}: {shown}", flush=True)
-    process = subprocess.Popen([sys.executable, *command], text=True, bufsize=1,
+    process = subprocess.Popen([sys.executable, *command], cwd=HERE.parents[1], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     with process:
         for line in process.stdout:
