@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 _REFRESH_SECONDS = 0.2
+_FLUSH_SECONDS = 10.0
 
 
 class Callback:
@@ -91,11 +96,17 @@ class Console(Callback):
 
 
 class TensorBoard(Callback):
-    """Every figure to TensorBoard, by way of tensorboardX."""
+    """Every figure to TensorBoard, by way of tensorboardX.
+
+    Events are written here and now: `SummaryWriter` has a thread for them, and once a full disk
+    has ended that, whoever adds to its queue waits forever. An error of the system ends the
+    logging, with a line on stderr, and never the training.
+    """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._writer: Any = None
+        self._writer: Any = None  # None also once it has failed
+        self._flush_at = 0.0
 
     @staticmethod
     def available() -> bool:
@@ -108,18 +119,55 @@ class TensorBoard(Callback):
             import_module("tensorboardX")
 
     def started(self, trainer: Trainer) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import RecordWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
+        name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}"
+        with self._ending_at_errors():
+            os.makedirs(self._folder, exist_ok=True)
+            self._writer = RecordWriter(os.path.join(self._folder, name))
+        self._write(0, file_version="brain.Event:2")
         # What a killed run wrote after its last checkpoint is written again.
-        self._writer = SummaryWriter(self._folder, purge_step=trainer.progress.step + 1)
+        start = SessionLog(status=SessionLog.START)
+        self._write(trainer.progress.step + 1, session_log=start)
 
     def recorded(self, trainer: Trainer, record: Record) -> None:
+        from tensorboardX.summary import scalar
+
         for name, value in record.items():
             if name != "step" and value is not None:
-                self._writer.add_scalar(name, value, record["step"])
+                self._write(record["step"], summary=scalar(name, value))
 
     def sampled(self, trainer: Trainer, text: str) -> None:
-        self._writer.add_text("sample", text, trainer.progress.step)
+        from tensorboardX import summary
+
+        self._write(trainer.progress.step, summary=summary.text("sample", text))
 
     def ended(self, trainer: Trainer) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            with self._ending_at_errors():
+                self._writer.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        if self._writer is None:
+            return
+        with self._ending_at_errors():
+            event = Event(step=step, wall_time=time.time(), **content)
+            self._writer.write(event.SerializeToString())
+            if time.monotonic() >= self._flush_at:
+                self._writer.flush()
+                self._flush_at = time.monotonic() + _FLUSH_SECONDS
+
+    @contextmanager
+    def _ending_at_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._writer is not None:
+                with suppress(OSError):
+                    self._writer.close()
+            self._writer = None
+            text = f"{self._folder}: {error.strerror}: nothing more is logged here"
+            print(text, file=sys.stderr, flush=True)

@@ -292,6 +292,22 @@ def test_tensorboard(tmp_path):
         assert name in content
 
 
+def test_a_full_disk_ends_tensorboard_but_not_the_training(tmp_path, capsys):
+    """A limit on the size of files, which only the samples exceed, stands in for a full disk."""
+    pytest.importorskip("tensorboardX")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    trainer = make_trainer(tmp_path, sample_every=1, sample_length=5000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        trainer.fit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert trainer.progress.step == 12
+    complaint = f"{tmp_path / 'tensorboard'}: File too large: nothing more is logged here\n"
+    assert capsys.readouterr().err == complaint
+
+
 @pytest.mark.parametrize("text", ["abcdefg", "aaaaaaa"])
 def test_a_text_of_exactly_one_window_trains(text):
     corpus = Corpus.from_text(text, Vocabulary.characters("".join(set(text))))
