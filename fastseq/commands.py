@@ -13,6 +13,7 @@ from typing import Any
 
 from . import backend, benchmark, plots, reproduction
 from .experiments import Settings
+from .files import atomic_file
 from .lm import (
     LanguageModel,
     ModelConfig,
@@ -24,7 +25,6 @@ from .lm import (
 )
 from .lm.callbacks import summary
 from .lm.checkpoint import LAST, describe, open_checkpoint
-from .lm.tensorfile import atomic_file
 from .text import Corpus, Vocabulary, find_sources, read_text
 
 DEFAULT_WORDS = 10_000

@@ -28,7 +28,7 @@ from .experiments import (
 )
 from .experiments import prepare as prepare_task
 from .experiments import train as train_task
-from .lm.tensorfile import atomic_file
+from .files import atomic_file
 from .report import report_page
 from .text import Dataset, datasets
 

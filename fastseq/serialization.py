@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import numpy as safetensors
 
+from .files import atomic_file
+
 Path = str | os.PathLike[str]
 
 
@@ -15,7 +17,7 @@ def save_file(
 ) -> None:
     """Write arrays, such as a module's ``state_dict()``, to `path`.
 
-    The file appears under its name only once it is complete.
+    The file appears under its name only once it is complete; it is put together in memory.
 
     Parameters
     ----------
@@ -29,19 +31,14 @@ def save_file(
     TypeError
         An array of something else than real numbers.
     OSError
-        The place cannot be written to.
+        The place cannot be written to, or is full.
     """
     # The writer takes the bytes as they lie in memory, so each array must be C-contiguous and
     # in native byte order.
     arrays = {name: _plain(name, np.asarray(value)) for name, value in tensors.items()}
-    partial = f"{os.fspath(path)}.{os.getpid()}.partial"
-    open(partial, "wb").close()  # an OSError that names the path, where it cannot be written
-    try:
-        safetensors.save_file(arrays, partial, None if metadata is None else dict(metadata))
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    content = safetensors.save(arrays, None if metadata is None else dict(metadata))
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def load_file(path: Path) -> dict[str, np.ndarray]:
@@ -59,4 +56,4 @@ def load_file(path: Path) -> dict[str, np.ndarray]:
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
-    return np.array(array, array.dtype.newbyteorder("="), order="C")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")

@@ -45,6 +45,23 @@ def test_a_failed_write_leaves_the_file_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
 
 
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    """A limit on the size of files stands in for it."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "weights"
+    fastseq.save_file({"a": np.ones(3)}, path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="weights") as caught:
+            fastseq.save_file({"a": np.zeros(1000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path)
+    np.testing.assert_array_equal(fastseq.load_file(path)["a"], np.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
 def test_a_missing_or_damaged_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         fastseq.load_file(tmp_path / "nothing")
