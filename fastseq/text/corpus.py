@@ -19,7 +19,7 @@ from .vocabulary import Policy, Vocabulary
 VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
 
 # Up to so many bytes of text are encoded anew each time and stay in memory.
-IN_MEMORY_BYTES = 1 << 25
+IN_MEMORY_BYTES = 1 << 22
 # Up to so many the text is counted anew for a vocabulary.
 COUNTED_ANEW_BYTES = 1 << 20
 # Text seldom compresses better than this.
@@ -105,10 +105,11 @@ class Corpus:
     ) -> Corpus:
         """Corpus of files, folders or glob patterns; see `find_sources`.
 
-        The text streams through and is never held. More than 32 MB of it are encoded into a
-        memory-mapped file in `cache_dir`, found again by a checksum of sources, vocabulary
-        and the options below; so is a vocabulary that `Vocabulary.characters` or `words`, or a
-        `functools.partial` of them, makes of more than 1 MB.
+        The text streams through and is never held. More than 4 MB of it are encoded into a
+        memory-mapped file in `cache_dir` (a temporary one where that cannot be written), found
+        again by a checksum of sources, vocabulary and the options below; so is a
+        vocabulary that `Vocabulary.characters` or `words`, or a `functools.partial` of them,
+        makes of more than 1 MB.
 
         Parameters
         ----------

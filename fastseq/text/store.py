@@ -147,6 +147,8 @@ def encode_cached(
 ) -> Encoded:
     """Encode documents into a file of the cache, or take the one that an earlier call left.
 
+    Where the cache cannot be written, the file is a temporary one.
+
     Parameters
     ----------
     key : str
@@ -157,14 +159,35 @@ def encode_cached(
     data, about = folder / f"{key}.bin", folder / f"{key}.json"
     facts = _read_facts(data, about)
     if facts is None:
-        folder.mkdir(parents=True, exist_ok=True)
         encoding = _Encoding(documents, vocabulary, policy)
+        if not _is_writable(folder):
+            return _encode_unnamed(encoding)
         with _replacing(data) as file:
             for tokens in encoding:
                 file.write(tokens.data)
         facts = encoding.facts()
         _write_line(about, json.dumps(facts).encode())
-    return _map(data, facts)
+    with open(data, "rb") as file:
+        return _map(file, facts)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in the folder, which is made itself where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _encode_unnamed(encoding: _Encoding) -> Encoded:
+    """Encode into a file without a name, which is gone with the last who reads it."""
+    with naming(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
+        for tokens in encoding:
+            file.write(tokens.data)
+        file.flush()
+        return _map(file, encoding.facts())
 
 
 def vocabulary_cached(key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
@@ -203,17 +226,16 @@ def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
         facts = json.loads(line)
         with open(data, "rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be read
         return None
     return facts if whole else None
 
 
-def _map(data: Path, facts: dict[str, Any]) -> Encoded:
+def _map(file: IO[bytes], facts: dict[str, Any]) -> Encoded:
     dtype = np.dtype(facts["dtype"])
     if not facts["count"]:  # an empty file cannot be mapped
         return _encoded(np.empty(0, dtype), facts)
-    with open(data, "rb") as file:
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
     release = None if advice is None else partial(pages.madvise, advice)
     return _encoded(np.frombuffer(pages, dtype), facts, release)

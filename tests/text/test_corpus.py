@@ -168,10 +168,27 @@ def test_a_vocabulary_is_counted_once_for_a_text_and_its_options(files, monkeypa
     assert len(read) == 2
 
 
+@pytest.mark.usefixtures("everything_cached")
 def test_a_cache_that_cannot_be_written_is_no_error(files, monkeypatch, tmp_path):
     monkeypatch.setattr(corpus, "COUNTED_ANEW_BYTES", -1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "cache").write_text("a file where the folder should be")
-    assert Corpus.from_files(files, Vocabulary.words).vocabulary == Vocabulary.words(TEXT)
+    before = sorted(tmp_path.iterdir())
+    got = Corpus.from_files(files, Vocabulary.words)
+    assert got.vocabulary == Vocabulary.words(TEXT)
+    np.testing.assert_array_equal(got.tokens(), got.vocabulary.encode(TEXT))
+    assert isinstance(got.splits["train"].release, partial)  # a mapped file all the same
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("everything_cached")
+def test_sources_that_cannot_be_read_are_an_error_all_the_same(files, monkeypatch):
+    def broken(*_, **__):
+        raise PermissionError(13, "Permission denied", "a.txt")
+
+    monkeypatch.setattr(reading, "_read_blocks", broken)
+    with pytest.raises(PermissionError, match=r"a\.txt"):
+        Corpus.from_files(files, Vocabulary.bytes())
 
 
 @pytest.mark.usefixtures("everything_cached")
