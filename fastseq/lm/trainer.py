@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 from ..text import Corpus
 from .callbacks import Callback, Console, Record, TensorBoard
-from .checkpoint import (
-    LAST,
-    open_checkpoint,
-    restore_model,
-    save_model,
-)
+from .checkpoint import LAST, open_checkpoint, restore_model, save_model
 from .evaluation import in_usual_unit, mean_loss, validation_batches
 from .model import LanguageModel
 from .network import State
@@ -93,7 +88,7 @@ class Trainer:
         self._batches = corpus.batches("train", self.config.batch_size, self.config.seq_length)
         self._valid = validation_batches(corpus, self.config.batch_size)
         self.optimizer = self.config.make_optimizer(lm.parameters())
-        self._total_steps = self._count_steps()
+        self._total_steps = self.config.total_steps(len(self._batches))
         self._validate_every = self.config.validate_every or math.ceil(
             len(self._batches) / self.config.accumulate
         )
@@ -103,12 +98,6 @@ class Trainer:
         self._resuming = self._stopping = False
         self._clock = self._saved_at = time.monotonic()
         self._recorded_at = self._clock, 0
-
-    def _count_steps(self) -> int | None:
-        if self.config.epochs is None:
-            return self.config.steps
-        windows = self.config.epochs * len(self._batches)
-        return max(1, math.ceil(windows / self.config.accumulate))
 
     # -- resuming --------------------------------------------------------------------------
 
@@ -148,10 +137,7 @@ class Trainer:
         saved = TrainingState.read(path, file)
         if saved.corpus != corpus.fingerprint():
             raise CheckpointError(f"{path}: the corpus is not the one that training began with")
-        config = saved.config.changed(**changes) if changes else saved.config
-        for name in ("batch_size", "seq_length", "optimizer", "optimizer_options"):
-            if getattr(config, name) != getattr(saved.config, name):
-                raise ValueError(f"{name}: cannot change when a training is resumed")
+        config = saved.config.resumed(**changes)
         trainer = cls(restore_model(LanguageModel, file), corpus, config, out, callbacks, console)
         try:
             trainer._restore(saved)

@@ -158,12 +158,28 @@ class TrainingConfig:
         except TypeError as error:
             raise ValueError(f"optimizer_options: {error}") from None
 
-    def changed(self, **changes: Any) -> Self:
-        """A copy with other values; a new budget takes the place of the old one."""
+    def total_steps(self, windows: int) -> int | None:
+        """Steps of all epochs of so many windows each; None for a budget in minutes."""
+        if self.epochs is None:
+            return self.steps
+        return max(1, math.ceil(self.epochs * windows / self.accumulate))
+
+    def resumed(self, **changes: Any) -> Self:
+        """A copy with other values to go on with; a new budget takes the place of the old one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Also for a change that the state of a training under way would not fit.
+        """
         budgets = {"epochs", "steps", "minutes"}
         if budgets & changes.keys():
             changes = dict.fromkeys(budgets) | changes
-        return replace(self, **changes)
+        config = replace(self, **changes)
+        for name in ("batch_size", "seq_length", "optimizer", "optimizer_options"):
+            if getattr(config, name) != getattr(self, name):
+                raise ValueError(f"{name}: cannot change when a training is resumed")
+        return config
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
