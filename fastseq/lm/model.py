@@ -150,8 +150,8 @@ class LanguageModel(Network):
             raise ValueError("prime: expected at least one token, got none")
         check_int("length", length, 0)
         check_int("count", count, 1)
-        settings, unk_id = Sampling(**options), self.vocabulary.unk_id
-        return Decoder(self, ids, count, settings, unk_id, seed, state).draw(length)
+        settings = Sampling(**options)
+        return Decoder(self, ids, count, settings, self.vocabulary, seed, state).draw(length)
 
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False

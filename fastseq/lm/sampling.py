@@ -101,8 +101,9 @@ class Decoder:
     count : int
         Rows of the batch.
     settings : Sampling
-    unk_id : int or None
-        The token that `allow_unk` is about.
+    vocabulary : Vocabulary
+        Knows the token that `allow_unk` is about, and the one that ends documents: those before
+        do not count as a repetition.
     seed : int or None
     state : State, optional
         Before the prime, of one row.
@@ -114,7 +115,7 @@ class Decoder:
         prime: Ids,
         count: int,
         settings: Sampling,
-        unk_id: int | None,
+        vocabulary: Vocabulary,
         seed: int | None,
         state: State | None = None,
     ) -> None:
@@ -132,13 +133,13 @@ class Decoder:
         size = network.vocabulary_size
         self._head = network.head_weight.data, network.head["bias"].data
         self._allowed = None
-        if unk_id is not None and not settings.allow_unk and size > 1:
+        if vocabulary.unk_id is not None and not settings.allow_unk and size > 1:
             self._allowed = np.ones(size, np.uint8)
-            self._allowed[unk_id] = 0
+            self._allowed[vocabulary.unk_id] = 0
         self._seen = None
         if settings.repetition_penalty != 1.0:
             self._seen = np.zeros((count, size), np.uint8)
-            self._seen[:, prime] = 1
+            self._seen[:, prime[prime != vocabulary.eod_id]] = 1
 
     def draw(self, length: int) -> Samples:
         """The next `length` tokens of every row."""
@@ -248,7 +249,7 @@ def generate(
     if length is not None:
         check_int("length", length, 0)
     shown, read = prime_tokens(lm.vocabulary, prime)
-    decoder = Decoder(lm, read, 1, settings, lm.vocabulary.unk_id, seed)
+    decoder = Decoder(lm, read, 1, settings, lm.vocabulary, seed)
 
     def drawn() -> Iterator[int]:
         left = length
@@ -278,6 +279,6 @@ def sample_many(
     check_int("count", count, 1)
     check_int("length", length, 0)
     shown, read = prime_tokens(lm.vocabulary, prime)
-    drawn = Decoder(lm, read, count, settings, lm.vocabulary.unk_id, seed).draw(length)
+    drawn = Decoder(lm, read, count, settings, lm.vocabulary, seed).draw(length)
     texts = (continuation(lm.vocabulary, shown, row) for row in drawn.ids.tolist())
     return [prime + "".join(until_stop(text, words)) for text in texts]

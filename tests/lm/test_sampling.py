@@ -158,6 +158,13 @@ def test_samples_end_where_a_document_does(vocabulary):
         assert "".join(lm.generate("a", seed=seed)) == text
 
 
+def test_no_penalty_is_on_the_end_of_the_document_before():
+    vocabulary = DOCUMENTS["char"]
+    lm = build(vocabulary)
+    lm.head["bias"].data[vocabulary.eod_id] = 50.0
+    assert lm.sample("a", 9, temperature=0, repetition_penalty=1e6) == "a"
+
+
 def test_beams_end_where_a_document_does():
     vocabulary = Vocabulary.characters("ab").with_documents()
     lm, eod = build(vocabulary), vocabulary.eod_id
