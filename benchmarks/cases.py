@@ -150,10 +150,10 @@ GRADIENT_CELLS = tuple(
 
 # Enough work for several threads; too much for the oracle.
 LARGE_CELLS = tuple(
-    Cell(cell, T, B, 20, H, P, reverse=B == 47, lengths=lengths)
+    Cell(cell, T, B, 20, H, P, reverse=B in (11, 47), lengths=lengths)
     for cell, P in (*((cell, None) for cell in GATES), ("lstm", 50))
     for T, B, H, lengths in (
-        (6, 47, 150, None), (3, 2, 387, None), (5, 33, 96, _lengths(5, 33)),
+        (6, 47, 150, None), (3, 2, 387, None), (5, 33, 96, _lengths(5, 33)), (6, 11, 320, None),
     )
 )  # fmt: skip
 

@@ -2,19 +2,37 @@
 # oracle/cells.py; a comment here names the formula of the oracle that a line computes.
 #
 # a. The batch is cut into shares of rows; a thread takes its share through the whole sequence
-#    and never waits for another. The recurrent weight is packed once and shared.
+#    and never waits for another. The recurrent weight is packed once and shared. Where it is too
+#    large for a core's second-level cache, the columns of the state are cut instead [1]: each
+#    thread packs and keeps its part of the weight, and all wait for each other at every step.
 # b. One step is a product of all rows of the share, then the pointwise part of each row, while
 #    both are still in cache.
 # c. The pointwise loops have no branches and call only functions of _vmath.h: the compiler
 #    turns each into vector code.
 # d. Rows past their length take part in the product (a tile is not cheaper with a row less)
 #    but leave no trace: their state is carried on, their gates are zero.
+#
+# [1] M. Zhang et al., "DeepCPU: Serving RNN-based deep learning models 10x faster", USENIX ATC
+#     2018.
 
 # What a share needs to know about the sequence.
 cdef struct Sequence:
     Py_ssize_t T, B, H, P
     const int64_t *lengths
     bint reverse
+
+
+# What one thread computes.
+cdef struct Part:
+    Py_ssize_t first, last  # rows of the batch
+    Py_ssize_t left, right  # columns of the state
+
+
+cdef inline Part own_part(const Sequence *q, bint columns) noexcept nogil:
+    cdef int count = fs_team_size(), n = fs_team_member()
+    if columns:
+        return Part(0, q.B, share_start(q.H, count, n), share_start(q.H, count, n + 1))
+    return Part(q.B * n // count, q.B * (n + 1) // count, 0, q.H)
 
 
 cdef inline bint active(const Sequence *q, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
@@ -40,6 +58,18 @@ cdef inline int row_team(const Sequence *q, Py_ssize_t gates) noexcept nogil:
     return team(<double> q.T * q.B * q.P * q.H * gates, q.B // 4)
 
 
+# Bytes of a recurrent weight that a second-level cache holds beside all the rest.
+cdef Py_ssize_t WEIGHT_BYTES = 1 << 20
+
+
+cdef inline int column_team(const Sequence *q, Py_ssize_t gates, size_t size) noexcept nogil:
+    """Threads for a recurrence by columns, whole panels; 1 where rows are better."""
+    cdef bint small = gates * q.H * q.P * <Py_ssize_t> size <= WEIGHT_BYTES
+    if small or q.lengths != NULL or q.P != q.H or q.H % 32:
+        return 1
+    return team(<double> q.T * q.B * q.P * q.H * gates, q.H // 64)
+
+
 cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ssize_t columns,
                     const int64_t[::1] lengths) except -1:
     expect(width, gates * q.H, "gates: columns")
@@ -61,11 +91,10 @@ cdef inline void rnn_point(const floating *a, floating *h, Py_ssize_t H, bint re
             h[j] = tanh_(a[j])  # (2)
 
 
-cdef void rnn_share(const Sequence *q, const floating *gates, const floating *packed, floating *h,
-                    bint relu, Py_ssize_t first, Py_ssize_t last,
-                    floating *scratch) noexcept nogil:
+cdef void rnn_share(const Sequence *q, Part part, const floating *gates, const floating *packed,
+                    floating *h, bint relu, floating *scratch) noexcept nogil:
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, rows = last - first
+    cdef Py_ssize_t s, t, b, H = q.H, first = part.first, rows = part.last - part.first
     cdef const floating *old
     cdef floating *new
     for s in range(q.T):
@@ -87,7 +116,7 @@ def rnn_forward(const floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef Sequence q
     cdef floating *packed
     cdef Py_ssize_t size
-    cdef int threads, n
+    cdef int threads
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     check_cell(&q, 1, gates.shape[2], w_hh.shape[1], lengths)
@@ -99,9 +128,9 @@ def rnn_forward(const floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     packed = workspace(q.H, q.H, q.B, threads, &size, <floating *> NULL)
     with nogil:
         pack(q.H, q.H, &w_hh[0, 0], 1, q.H, packed)
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            rnn_share(&q, &gates[0, 0, 0], packed, &h[0, 0, 0], relu, q.B * n // threads,
-                      q.B * (n + 1) // threads, packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            rnn_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0], relu,
+                      packed + size * (fs_team_member() + 1))
         free(packed)
 
 
@@ -138,22 +167,22 @@ cdef inline void rnn_point_back(const floating *y, const floating *dy, floating 
         dh[j] = 0
 
 
-cdef void rnn_back_share(const Sequence *q, floating *gates, const floating *packed,
+cdef void rnn_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
                          const floating *h, const floating *dy, floating *dh, bint relu,
-                         Py_ssize_t first, Py_ssize_t last, floating *scratch) noexcept nogil:
+                         floating *scratch) noexcept nogil:
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, at
+    cdef Py_ssize_t s, t, b, H = q.H, at, first = part.first, rows = part.last - part.first
     for s in range(q.T - 1, -1, -1):
         t = step(q, s)
-        for b in range(first, last):
+        for b in range(first, part.last):
             at = (t * q.B + b) * H
             if active(q, t, b):
                 rnn_point_back(h + (after(q, t) * q.B + b) * H, dy + at, dh + b * H, gates + at,
                                H, relu)
             else:
                 memset(gates + at, 0, H * sizeof(floating))
-        times_packed(last - first, H, H, gates + (t * q.B + first) * H, H, packed, dh + first * H,
-                     H, True, scratch)  # inverts (1)
+        times_packed(rows, H, H, gates + (t * q.B + first) * H, H, packed, dh + first * H, H,
+                     True, scratch)  # inverts (1)
     fs_restore_subnormals(state)
 
 
@@ -163,7 +192,7 @@ def rnn_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef Sequence q
     cdef floating *packed
     cdef Py_ssize_t size
-    cdef int threads, n
+    cdef int threads
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     check_cell(&q, 1, gates.shape[2], w_hh.shape[1], lengths)
@@ -176,10 +205,10 @@ def rnn_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     packed = workspace(q.H, q.H, q.B, threads, &size, <floating *> NULL)
     with nogil:
         pack(q.H, q.H, &w_hh[0, 0], q.H, 1, packed)
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            rnn_back_share(&q, &gates[0, 0, 0], packed, &h[0, 0, 0], &dy[0, 0, 0], &dh[0, 0],
-                           relu, q.B * n // threads, q.B * (n + 1) // threads,
-                           packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            rnn_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0],
+                           &dy[0, 0, 0], &dh[0, 0], relu,
+                           packed + size * (fs_team_member() + 1))
         free(packed)
 
 

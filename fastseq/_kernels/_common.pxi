@@ -8,7 +8,7 @@
 #    same bits.
 
 cimport cython
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport log, sqrt
 from libc.stdint cimport int64_t, uint8_t
@@ -34,6 +34,11 @@ cdef extern from "_vmath.h" nogil:
     double fs_tanh_d(double)
     float fs_log_f(float)
     double fs_log_d(double)
+
+cdef extern from "_team.h" nogil:
+    int fs_team_size()
+    int fs_team_member()
+    void fs_team_wait()
 
 cdef extern from "<math.h>" nogil:
     float sqrtf(float)

@@ -172,13 +172,13 @@ cdef void advance(const Stack *q, floating *h, floating *c) noexcept nogil:
             for b in range(q.B):
                 # hn is not kept: its place is the first third of a row that is used up.
                 gru_point(gates + b * GH, product + b * GH, inner, state + b * q.H,
-                          product + b * GH + 2 * q.H, state + b * q.H, q.H)
+                          product + b * GH + 2 * q.H, state + b * q.H, q.H, q.H)
             continue
         times_packed(q.B, GH, q.H, state, q.H, packed, gates, GH, True, scratch)
         for b in range(q.B):
             j = layer * BH + b * q.H
             if q.cell == LSTM:
-                lstm_point(gates + b * GH, c + j, c + j, h + j, q.H)
+                lstm_point(gates + b * GH, c + j, c + j, h + j, q.H, q.H)
             else:
                 rnn_point(gates + b * GH, h + j, q.H, q.cell == RNN_RELU)
 

@@ -33,57 +33,91 @@ cdef void add_rows(const floating *a, Py_ssize_t M, Py_ssize_t N, Py_ssize_t ld,
             out[n] += a[m * ld + n]
 
 
+# Memory sets the pace of what follows: a number counts as so many multiply-adds.
+cdef double MOVED = 8.0
+
+
+cdef void sum_columns(const floating *a, Py_ssize_t M, Py_ssize_t N, Py_ssize_t ld,
+                      floating *out) noexcept nogil:
+    """add_rows for a stretch of columns after the other, whose sums stay in the first cache."""
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t n
+    for n in range(0, N, 1024):
+        add_rows(a + n, M, min(1024, N - n), ld, out + n)
+    fs_restore_subnormals(state)
+
+
 def sum_rows(const floating[:, :] a, floating[::1] out):
-    cdef Py_ssize_t size = sizeof(floating), n
-    cdef unsigned state
-    expect(out.shape[0], a.shape[1], "out: length")
-    if a.shape[0] == 0 or a.shape[1] == 0:
+    cdef Py_ssize_t size = sizeof(floating), M = a.shape[0], N = a.shape[1], n
+    cdef int threads, s
+    expect(out.shape[0], N, "out: length")
+    if M == 0 or N == 0:
         return
-    if a.shape[1] > 1 and a.strides[1] != size:
+    if N > 1 and a.strides[1] != size:
         raise ValueError("a: expected contiguous columns")
     with nogil:
-        state = fs_flush_subnormals()
-        # A stretch of columns whose sums stay in the first-level cache.
-        for n in range(0, a.shape[1], 1024):
-            add_rows(&a[0, n], a.shape[0], min(1024, a.shape[1] - n), a.strides[0] // size,
-                     &out[n])
-        fs_restore_subnormals(state)
+        threads = team(MOVED * M * N, (N + 31) // 32)
+        for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            n = share_start(N, threads, s)
+            sum_columns(&a[0, 0] + n, M, share_start(N, threads, s + 1) - n,
+                        a.strides[0] // size, &out[0] + n)
 
 
 # ---- rows of tables -----------------------------------------------------------------------------
 
+cdef void gather_share(const floating *table, Py_ssize_t N, const int64_t *ids, Py_ssize_t count,
+                       const floating *bias, floating *out) noexcept nogil:
+    cdef Py_ssize_t n, j
+    cdef const floating *row
+    for n in range(count):
+        row = table + ids[n] * N
+        if bias == NULL:
+            memcpy(out + n * N, row, N * sizeof(floating))
+        else:
+            for j in range(N):
+                out[n * N + j] = row[j] + bias[j]
+
+
 def gather_rows(const floating[:, ::1] table, const int64_t[::1] ids, const floating[::1] bias,
                 floating[:, ::1] out):
-    cdef Py_ssize_t N = table.shape[1], n, j
-    cdef const floating *row
-    cdef floating *to
-    expect(out.shape[0], ids.shape[0], "out: rows")
+    cdef Py_ssize_t N = table.shape[1], count = ids.shape[0], n
+    cdef int threads, s
+    expect(out.shape[0], count, "out: rows")
     expect(out.shape[1], N, "out: columns")
     if bias is not None:
         expect(bias.shape[0], N, "bias: length")
     check_ids(ids, 0, table.shape[0], "ids")
-    if N == 0:
+    if N == 0 or count == 0:
         return
     with nogil:
-        for n in range(ids.shape[0]):
-            row, to = &table[ids[n], 0], &out[n, 0]
-            if bias is None:
-                memcpy(to, row, N * sizeof(floating))
-            else:
-                for j in range(N):
-                    to[j] = row[j] + bias[j]
+        threads = team(MOVED * count * N, count)
+        for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            n = count * s // threads
+            gather_share(&table[0, 0], N, &ids[0] + n, count * (s + 1) // threads - n,
+                         NULL if bias is None else &bias[0], &out[0, 0] + n * N)
+
+
+cdef void scatter_share(const floating *rows, Py_ssize_t N, const int64_t *ids, Py_ssize_t count,
+                        Py_ssize_t columns, floating *table) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t n
+    for n in range(count):
+        add_rows(rows + n * N, 1, columns, N, table + ids[n] * N)
+    fs_restore_subnormals(state)
 
 
 def scatter_add_rows(const floating[:, ::1] rows, const int64_t[::1] ids, floating[:, ::1] table):
-    cdef Py_ssize_t N = table.shape[1], n
-    cdef unsigned state
-    expect(rows.shape[0], ids.shape[0], "rows: rows")
+    cdef Py_ssize_t N = table.shape[1], count = ids.shape[0], n
+    cdef int threads, s
+    expect(rows.shape[0], count, "rows: rows")
     expect(rows.shape[1], N, "rows: columns")
     check_ids(ids, 0, table.shape[0], "ids")
-    if N == 0:
+    if N == 0 or count == 0:
         return
     with nogil:
-        state = fs_flush_subnormals()
-        for n in range(ids.shape[0]):
-            add_rows(&rows[n, 0], 1, N, N, &table[ids[n], 0])
-        fs_restore_subnormals(state)
+        # By columns: two rows may go to one place.
+        threads = team(MOVED * count * N, (N + 31) // 32)
+        for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            n = share_start(N, threads, s)
+            scatter_share(&rows[0, 0] + n, N, &ids[0], count,
+                          share_start(N, threads, s + 1) - n, &table[0, 0] + n)

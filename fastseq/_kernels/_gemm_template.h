@@ -11,12 +11,6 @@ FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdi
                            const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
                            REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     VEC sum[FS_MR][8];
-#pragma GCC unroll 16
-    for (int m = 0; m < M && P == 1; m++) {
-        /* c is written at the end; asked for now, it has come by then. */
-        __builtin_prefetch(c + m * ldc, 1);
-        __builtin_prefetch(c + m * ldc + NR - 1, 1);
-    }
 #pragma GCC unroll 8
     for (int v = 0; v < 2 * P; v++) {
         VEC base = {0};
@@ -204,6 +198,14 @@ static ptrdiff_t FS(fs_block_thin)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const 
     return n;
 }
 
+/* Ask for a tile of c while the one before it is computed: it may lie far away. */
+FS_INLINE void FS(fs_ask)(int M, const REAL *c, ptrdiff_t ldc) {
+    for (int m = 0; m < M; m++) {
+        __builtin_prefetch(c + m * ldc, 1);
+        __builtin_prefetch(c + m * ldc + NR - 1, 1);
+    }
+}
+
 /* a @ packed b for a block of rows and a stretch of k. panel: distance between panels.
  * Few rows: each panel meets all of them while it is in the first-level cache. Many rows: each
  * tile of rows meets all panels, so that c is written along its rows. */
@@ -220,6 +222,9 @@ static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, p
             for (ptrdiff_t n = stretch; n < stretch + width && n < N; n += NR) {
                 const REAL *column = b + n / NR * panel, *shift = bias ? bias + n : NULL;
                 REAL *to = c + m * ldc + n;
+                if (width == N) FS(fs_ask)(share, to + NR, ldc);
+                else if (m + share < M) FS(fs_ask)(share, to + share * ldc, ldc);
+                else FS(fs_ask)(share, c + n + NR, ldc);
                 if (n + NR <= N)
                     FS(fs_tile_any)(share, packed, K, a + tile, rs, column, to, ldc, start,
                                     shift);

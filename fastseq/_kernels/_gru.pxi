@@ -1,16 +1,17 @@
 # GRU through time; see _cells.pxi. Numbers in brackets are those of oracle/cells.py.
 
 cdef inline void gru_point(floating *a, const floating *product, const floating *bias,
-                           const floating *old, floating *hn, floating *new,
-                           Py_ssize_t H) noexcept nogil:
+                           const floating *old, floating *hn, floating *new, Py_ssize_t H,
+                           Py_ssize_t columns) noexcept nogil:
+    """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
     cdef floating r, z, n
-    for j in range(H):
+    for j in range(columns):
         hn[j] = product[2 * H + j]
     if bias != NULL:
-        for j in range(H):
+        for j in range(columns):
             hn[j] += bias[j]  # (4)
-    for j in range(H):
+    for j in range(columns):
         r = sigmoid(a[j] + product[j])  # (2)
         z = sigmoid(a[H + j] + product[H + j])  # (3)
         n = tanh_(fma(r, hn[j], a[2 * H + j]))  # (5)
@@ -18,11 +19,38 @@ cdef inline void gru_point(floating *a, const floating *product, const floating 
         new[j] = fma(z, old[j] - n, n)  # (6)
 
 
-cdef void gru_share(const Sequence *q, floating *gates, const floating *packed,
-                    const floating *bias, floating *h, floating *hn, floating *product,
-                    Py_ssize_t first, Py_ssize_t last, floating *scratch) noexcept nogil:
+cdef void gru_columns(const Sequence *q, Part part, floating *gates, const floating *w,
+                      floating *packed, const floating *bias, floating *h, floating *hn,
+                      floating *product, floating *scratch) noexcept nogil:
+    """All rows, some columns. packed: room for the whole weight."""
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, rows = last - first, at
+    cdef Py_ssize_t s, t, b, g, H = q.H, B = q.B, left = part.left, N = part.right - part.left
+    cdef Py_ssize_t panels = packed_size(H, N, packed)
+    cdef const floating *old
+    cdef floating *new
+    packed += 3 * left * H
+    product += left
+    for g in range(3):
+        pack(H, N, w + (g * H + left) * H, 1, H, packed + g * panels)
+    for s in range(q.T):
+        t = step(q, s)
+        old, new = h + before(q, t) * B * H, h + after(q, t) * B * H + left
+        for g in range(3):
+            times_packed(B, N, H, old, H, packed + g * panels, product + g * H, 3 * H, False,
+                         scratch)  # (1)
+        for b in range(B):
+            gru_point(gates + (t * B + b) * 3 * H + left, product + b * 3 * H,
+                      NULL if bias == NULL else bias + left, old + b * H + left,
+                      hn + (t * B + b) * H + left, new + b * H, H, N)
+        fs_team_wait()
+    fs_restore_subnormals(state)
+
+
+cdef void gru_share(const Sequence *q, Part part, floating *gates, const floating *packed,
+                    const floating *bias, floating *h, floating *hn, floating *product,
+                    floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, H = q.H, first = part.first, rows = part.last - part.first, at
     cdef const floating *old
     cdef floating *new
     product += first * 3 * H
@@ -35,7 +63,7 @@ cdef void gru_share(const Sequence *q, floating *gates, const floating *packed,
             at = (t * q.B + first + b) * H
             if active(q, t, first + b):
                 gru_point(gates + 3 * at, product + b * 3 * H, bias, old + b * H, hn + at,
-                          new + b * H, H)
+                          new + b * H, H, H)
             else:
                 memset(gates + 3 * at, 0, 3 * H * sizeof(floating))
                 memset(hn + at, 0, H * sizeof(floating))
@@ -63,7 +91,8 @@ def gru_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef floating *product
     cdef const floating *bias = NULL
     cdef Py_ssize_t size, H
-    cdef int threads, n
+    cdef int threads
+    cdef bint columns
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     H = q.H
@@ -73,24 +102,33 @@ def gru_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
         bias = &b_hn[0]
     if q.T == 0 or q.B == 0:
         return
-    threads = row_team(&q, 3)
+    threads = column_team(&q, 3, sizeof(floating))
+    columns = threads > 1
+    if not columns:
+        threads = row_team(&q, 3)
     packed = workspace(H + q.B, 3 * H, q.B, threads, &size, <floating *> NULL)
     with nogil:
-        pack(H, 3 * H, &w_hh[0, 0], 1, H, packed)
+        if not columns:
+            pack(H, 3 * H, &w_hh[0, 0], 1, H, packed)
         product = packed + packed_size(H, 3 * H, <floating *> NULL)
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            gru_share(&q, &gates[0, 0, 0], packed, bias, &h[0, 0, 0], &hn[0, 0, 0], product,
-                      q.B * n // threads, q.B * (n + 1) // threads, packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            if columns:
+                gru_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed, bias,
+                            &h[0, 0, 0], &hn[0, 0, 0], product,
+                            packed + size * (fs_team_member() + 1))
+            else:
+                gru_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, bias, &h[0, 0, 0],
+                          &hn[0, 0, 0], product, packed + size * (fs_team_member() + 1))
         free(packed)
 
 
 cdef inline void gru_point_back(floating *a, const floating *old, floating *hn,
-                                const floating *dy, floating *dh, floating *da,
-                                Py_ssize_t H) noexcept nogil:
+                                const floating *dy, floating *dh, floating *da, Py_ssize_t H,
+                                Py_ssize_t columns) noexcept nogil:
     """a becomes the gradient of the pre-activations, da that of the product h @ w_hhT."""
     cdef Py_ssize_t j
     cdef floating r, z, n, d, dn, one = 1
-    for j in range(H):
+    for j in range(columns):
         r, z, n = a[j], a[H + j], a[2 * H + j]
         d = dy[j] + dh[j]
         dh[j] = d * z  # inverts (6)
@@ -102,25 +140,47 @@ cdef inline void gru_point_back(floating *a, const floating *old, floating *hn,
         da[j], da[H + j], da[2 * H + j] = a[j], a[H + j], hn[j]
 
 
-cdef void gru_back_share(const Sequence *q, floating *gates, const floating *packed,
-                         const floating *h, floating *hn, const floating *dy, floating *dh,
-                         floating *da, Py_ssize_t first, Py_ssize_t last,
-                         floating *scratch) noexcept nogil:
+cdef void gru_back_columns(const Sequence *q, Part part, floating *gates, const floating *w,
+                           floating *packed, const floating *h, floating *hn, const floating *dy,
+                           floating *dh, floating *da, floating *scratch) noexcept nogil:
+    """All rows, some columns. packed: room for the whole weight."""
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, at
+    cdef Py_ssize_t s, t, b, at, H = q.H, B = q.B, left = part.left, N = part.right - part.left
+    cdef floating *now
+    packed += 3 * left * H
+    pack(3 * H, N, w + left, H, 1, packed)
     for s in range(q.T - 1, -1, -1):
         t = step(q, s)
-        for b in range(first, last):
+        now = da + s % 2 * B * 3 * H  # another thread may still read the one of the step before
+        for b in range(B):
+            at = (t * B + b) * H + left
+            gru_point_back(gates + (t * B + b) * 3 * H + left,
+                           h + (before(q, t) * B + b) * H + left, hn + at, dy + at,
+                           dh + b * H + left, now + b * 3 * H + left, H, N)
+        fs_team_wait()
+        times_packed(B, N, 3 * H, now, 3 * H, packed, dh + left, H, True,
+                     scratch)  # inverts (1), (4)
+    fs_restore_subnormals(state)
+
+
+cdef void gru_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
+                         const floating *h, floating *hn, const floating *dy, floating *dh,
+                         floating *da, floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, H = q.H, at, first = part.first, rows = part.last - part.first
+    for s in range(q.T - 1, -1, -1):
+        t = step(q, s)
+        for b in range(first, part.last):
             at = (t * q.B + b) * H
             if active(q, t, b):
                 gru_point_back(gates + 3 * at, h + (before(q, t) * q.B + b) * H, hn + at,
-                               dy + at, dh + b * H, da + b * 3 * H, H)
+                               dy + at, dh + b * H, da + b * 3 * H, H, H)
             else:
                 memset(gates + 3 * at, 0, 3 * H * sizeof(floating))
                 memset(hn + at, 0, H * sizeof(floating))
                 memset(da + b * 3 * H, 0, 3 * H * sizeof(floating))
-        times_packed(last - first, H, 3 * H, da + first * 3 * H, 3 * H, packed, dh + first * H, H,
-                     True, scratch)  # inverts (1), (4)
+        times_packed(rows, H, 3 * H, da + first * 3 * H, 3 * H, packed, dh + first * H, H, True,
+                     scratch)  # inverts (1), (4)
     fs_restore_subnormals(state)
 
 
@@ -132,7 +192,8 @@ def gru_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef floating *packed
     cdef floating *da
     cdef Py_ssize_t size, H
-    cdef int threads, n
+    cdef int threads
+    cdef bint columns
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     H = q.H
@@ -140,13 +201,22 @@ def gru_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     check_gradients(&q, dy, dh)
     if q.T == 0 or q.B == 0:
         return
-    threads = row_team(&q, 3)
-    packed = workspace(3 * H + 3 * q.B, H, q.B, threads, &size, <floating *> NULL)
+    threads = column_team(&q, 3, sizeof(floating))
+    columns = threads > 1
+    if not columns:
+        threads = row_team(&q, 3)
+    packed = workspace(3 * H + 6 * q.B, H, q.B, threads, &size, <floating *> NULL)
     with nogil:
-        pack(3 * H, H, &w_hh[0, 0], H, 1, packed)
+        if not columns:
+            pack(3 * H, H, &w_hh[0, 0], H, 1, packed)
         da = packed + packed_size(3 * H, H, <floating *> NULL)
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            gru_back_share(&q, &gates[0, 0, 0], packed, &h[0, 0, 0], &hn[0, 0, 0],
-                           &dy[0, 0, 0], &dh[0, 0], da, q.B * n // threads,
-                           q.B * (n + 1) // threads, packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            if columns:
+                gru_back_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
+                                 &h[0, 0, 0], &hn[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], da,
+                                 packed + size * (fs_team_member() + 1))
+            else:
+                gru_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0],
+                               &hn[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], da,
+                               packed + size * (fs_team_member() + 1))
         free(packed)

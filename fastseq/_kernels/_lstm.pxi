@@ -1,10 +1,11 @@
 # LSTM through time; see _cells.pxi. Numbers in brackets are those of oracle/cells.py.
 
 cdef inline void lstm_point(floating *a, const floating *c_old, floating *c, floating *out,
-                            Py_ssize_t H) noexcept nogil:
+                            Py_ssize_t H, Py_ssize_t columns) noexcept nogil:
+    """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
     cdef floating i, f, g, o
-    for j in range(H):
+    for j in range(columns):
         i = sigmoid(a[j])  # (2)
         f = sigmoid(a[H + j])  # (3)
         g = tanh_(a[2 * H + j])  # (4)
@@ -14,11 +15,37 @@ cdef inline void lstm_point(floating *a, const floating *c_old, floating *c, flo
         out[j] = o * tanh_(c[j])  # (7)
 
 
-cdef void lstm_share(const Sequence *q, floating *gates, const floating *packed,
-                     const floating *project, floating *h, floating *c, floating *m,
-                     Py_ssize_t first, Py_ssize_t last, floating *scratch) noexcept nogil:
+cdef void lstm_columns(const Sequence *q, Part part, floating *gates, const floating *w,
+                       floating *packed, floating *h, floating *c,
+                       floating *scratch) noexcept nogil:
+    """All rows, some columns, no projection. packed: room for the whole weight."""
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, P = q.P, rows = last - first, size = sizeof(floating)
+    cdef Py_ssize_t s, t, b, g, H = q.H, B = q.B, left = part.left, N = part.right - part.left
+    cdef Py_ssize_t panels = packed_size(H, N, packed)
+    cdef floating *a
+    cdef const floating *c_old
+    packed += 4 * left * H
+    for g in range(4):
+        pack(H, N, w + (g * H + left) * H, 1, H, packed + g * panels)
+    for s in range(q.T):
+        t = step(q, s)
+        a, c_old = gates + t * B * 4 * H + left, c + before(q, t) * B * H + left
+        for g in range(4):
+            times_packed(B, N, H, h + before(q, t) * B * H, H, packed + g * panels, a + g * H,
+                         4 * H, True, scratch)  # (1)
+        for b in range(B):
+            lstm_point(a + b * 4 * H, c_old + b * H, c + (after(q, t) * B + b) * H + left,
+                       h + (after(q, t) * B + b) * H + left, H, N)
+        fs_team_wait()
+    fs_restore_subnormals(state)
+
+
+cdef void lstm_share(const Sequence *q, Part part, floating *gates, const floating *packed,
+                     const floating *project, floating *h, floating *c, floating *m,
+                     floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, H = q.H, P = q.P, size = sizeof(floating)
+    cdef Py_ssize_t first = part.first, rows = part.last - part.first
     cdef const floating *old
     cdef const floating *c_old
     cdef floating *new
@@ -35,7 +62,7 @@ cdef void lstm_share(const Sequence *q, floating *gates, const floating *packed,
         times_packed(rows, 4 * H, P, old, P, packed, a, 4 * H, True, scratch)  # (1)
         for b in range(rows):
             if active(q, t, first + b):
-                lstm_point(a + b * 4 * H, c_old + b * H, c_new + b * H, out + b * H, H)
+                lstm_point(a + b * 4 * H, c_old + b * H, c_new + b * H, out + b * H, H, H)
             else:
                 memset(a + b * 4 * H, 0, 4 * H * size)
                 memset(out + b * H, 0, H * size)
@@ -57,7 +84,8 @@ def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef floating *project = NULL
     cdef floating *out = NULL
     cdef Py_ssize_t size, H, P, extra
-    cdef int threads, n
+    cdef int threads
+    cdef bint columns
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], c.shape[2], h.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     H, P = q.H, q.P
@@ -71,19 +99,26 @@ def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
         expect(m.shape[2], H, "m: columns")
     if q.T == 0 or q.B == 0:
         return
-    threads = row_team(&q, 4)
+    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(floating))
+    columns = threads > 1
+    if not columns:
+        threads = row_team(&q, 4)
     extra = 0 if w_hr is None else packed_size(H, P, <floating *> NULL) // (4 * H) + 1
     packed = workspace(P + extra, 4 * H, q.B, threads, &size, <floating *> NULL)
     with nogil:
-        pack(P, 4 * H, &w_hh[0, 0], 1, P, packed)
+        if not columns:
+            pack(P, 4 * H, &w_hh[0, 0], 1, P, packed)
         if w_hr is not None:
             project = packed + packed_size(P, 4 * H, <floating *> NULL)
             pack(H, P, &w_hr[0, 0], 1, H, project)
             out = &m[0, 0, 0]
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            lstm_share(&q, &gates[0, 0, 0], packed, project, &h[0, 0, 0], &c[0, 0, 0], out,
-                       q.B * n // threads, q.B * (n + 1) // threads,
-                       packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            if columns:
+                lstm_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
+                             &h[0, 0, 0], &c[0, 0, 0], packed + size * (fs_team_member() + 1))
+            else:
+                lstm_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, project, &h[0, 0, 0],
+                           &c[0, 0, 0], out, packed + size * (fs_team_member() + 1))
         free(packed)
 
 
@@ -102,10 +137,12 @@ cdef int check_lstm(const Sequence *q, Py_ssize_t width, const floating[:, ::1] 
 
 
 cdef inline void lstm_point_back(floating *a, const floating *c_old, const floating *c,
-                                 const floating *dm, floating *dc, Py_ssize_t H) noexcept nogil:
+                                 const floating *dm, floating *dc, Py_ssize_t H,
+                                 Py_ssize_t columns) noexcept nogil:
+    """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
     cdef floating i, f, g, o, tanh_c, d, one = 1
-    for j in range(H):
+    for j in range(columns):
         i, f, g, o = a[j], a[H + j], a[2 * H + j], a[3 * H + j]
         tanh_c = tanh_(c[j])
         d = fma(dm[j] * o, fma(-tanh_c, tanh_c, one), dc[j])  # inverts (7)
@@ -116,12 +153,35 @@ cdef inline void lstm_point_back(floating *a, const floating *c_old, const float
         a[3 * H + j] = dm[j] * tanh_c * (o * (one - o))  # inverts (7), (5)
 
 
-cdef void lstm_back_share(const Sequence *q, floating *gates, const floating *packed,
-                          const floating *project, const floating *c, floating *dy, floating *dh,
-                          floating *dc, floating *total, Py_ssize_t first, Py_ssize_t last,
-                          floating *scratch) noexcept nogil:
+cdef void lstm_back_columns(const Sequence *q, Part part, floating *gates, const floating *w,
+                            floating *packed, const floating *c, const floating *dy, floating *dh,
+                            floating *dc, floating *total, floating *scratch) noexcept nogil:
+    """All rows, some columns, no projection. packed: room for the whole weight."""
     cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, j, H = q.H, P = q.P, rows = last - first
+    cdef Py_ssize_t s, t, b, j, at, H = q.H, B = q.B, left = part.left, N = part.right - part.left
+    packed += 4 * left * H
+    pack(4 * H, N, w + left, H, 1, packed)
+    for s in range(q.T - 1, -1, -1):
+        t = step(q, s)
+        for b in range(B):
+            at = b * H + left
+            for j in range(N):
+                total[at + j] = dy[t * B * H + at + j] + dh[at + j]
+                dh[at + j] = 0
+            lstm_point_back(gates + (t * B + b) * 4 * H + left, c + before(q, t) * B * H + at,
+                            c + after(q, t) * B * H + at, total + at, dc + at, H, N)
+        fs_team_wait()
+        times_packed(B, N, 4 * H, gates + t * B * 4 * H, 4 * H, packed, dh + left, H, True,
+                     scratch)  # inverts (1)
+    fs_restore_subnormals(state)
+
+
+cdef void lstm_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
+                          const floating *project, const floating *c, floating *dy, floating *dh,
+                          floating *dc, floating *total, floating *scratch) noexcept nogil:
+    cdef unsigned state = fs_flush_subnormals()
+    cdef Py_ssize_t s, t, b, j, H = q.H, P = q.P, first = part.first
+    cdef Py_ssize_t rows = part.last - part.first
     cdef floating *a
     cdef floating *d
     cdef floating *into
@@ -147,7 +207,7 @@ cdef void lstm_back_share(const Sequence *q, floating *gates, const floating *pa
         for b in range(rows):
             if active(q, t, first + b):
                 lstm_point_back(a + b * 4 * H, c_old + b * H, c_new + b * H,
-                                total + (first + b) * H, dc + (first + b) * H, H)
+                                total + (first + b) * H, dc + (first + b) * H, H, H)
             else:
                 memset(a + b * 4 * H, 0, 4 * H * sizeof(floating))
         # inverts (1)
@@ -165,7 +225,8 @@ def lstm_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     cdef floating *project = NULL
     cdef floating *total
     cdef Py_ssize_t size, H, P, extra
-    cdef int threads, n
+    cdef int threads
+    cdef bint columns
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], c.shape[2], dy.shape[2]
     q.lengths, q.reverse = NULL if lengths is None else &lengths[0], reverse
     H, P = q.H, q.P
@@ -175,20 +236,29 @@ def lstm_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     expect(dc.shape[1], H, "dc: columns")
     if q.T == 0 or q.B == 0:
         return
-    threads = row_team(&q, 4)
+    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(floating))
+    columns = threads > 1
+    if not columns:
+        threads = row_team(&q, 4)
     # Behind the packed weights: the packed projection and the gradient of o * tanh(c).
     extra = 0 if w_hr is None else packed_size(P, H, <floating *> NULL)
     extra = (extra + q.B * H) // P + 1
     packed = workspace(4 * H + extra, P, q.B, threads, &size, <floating *> NULL)
     with nogil:
-        pack(4 * H, P, &w_hh[0, 0], P, 1, packed)
+        if not columns:
+            pack(4 * H, P, &w_hh[0, 0], P, 1, packed)
         total = packed + packed_size(4 * H, P, <floating *> NULL)
         if w_hr is not None:
             project = total
             total = project + packed_size(P, H, <floating *> NULL)
             pack(P, H, &w_hr[0, 0], H, 1, project)
-        for n in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            lstm_back_share(&q, &gates[0, 0, 0], packed, project, &c[0, 0, 0], &dy[0, 0, 0],
-                            &dh[0, 0], &dc[0, 0], total, q.B * n // threads,
-                            q.B * (n + 1) // threads, packed + size * (n + 1))
+        with parallel(num_threads=threads):
+            if columns:
+                lstm_back_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
+                                  &c[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], &dc[0, 0], total,
+                                  packed + size * (fs_team_member() + 1))
+            else:
+                lstm_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, project,
+                                &c[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], &dc[0, 0], total,
+                                packed + size * (fs_team_member() + 1))
         free(packed)

@@ -45,21 +45,33 @@ cdef double span_squares(const floating *g, Py_ssize_t n) noexcept nogil:
     return lanes[0]
 
 
+# Stretches of fixed length, added in order: a sum that grows no error and whose bits do not
+# depend on the threads.
+cdef Py_ssize_t STRETCH = 4096
+
+
 def sum_squares(const floating[:, ::1] g, const int64_t[::1] rows):
-    cdef Py_ssize_t r, n, size = g.shape[0] * g.shape[1]
+    cdef Py_ssize_t size = g.shape[0] * g.shape[1], count = (size + STRETCH - 1) // STRETCH, n
     cdef double total = 0
+    cdef double *parts
+    cdef int threads
     if size == 0:
         return 0.0
     if rows is not None:
         check_ids(rows, 0, g.shape[0], "rows")
+        for n in range(rows.shape[0]):
+            total += span_squares(&g[rows[n], 0], g.shape[1])
+        return total
+    parts = <double *> fs_allocate(count, sizeof(double))
+    if parts == NULL:
+        raise MemoryError("sum_squares: no memory for partial sums")
     with nogil:
-        if rows is None:
-            # Stretches of fixed length, added in order, for a sum that grows no error.
-            for n in range(0, size, 4096):
-                total += span_squares(&g[0, 0] + n, min(4096, size - n))
-        else:
-            for r in range(rows.shape[0]):
-                total += span_squares(&g[rows[r], 0], g.shape[1])
+        threads = team(MOVED * size, count)
+        for n in prange(count, num_threads=threads, schedule="static"):
+            parts[n] = span_squares(&g[0, 0] + n * STRETCH, min(STRETCH, size - n * STRETCH))
+        for n in range(count):
+            total += parts[n]
+        free(parts)
     return total
 
 

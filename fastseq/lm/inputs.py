@@ -35,10 +35,11 @@ class OneHot:
         """rows = onehot(ids) @ w_ihᵀ + bias."""
         kernels(self.weight.dtype).gather_rows(self.weight.data, ids, bias, rows)
 
-    def backward(self, ids: Ids, drows: Floats, accumulate: bool) -> None:
-        """dw_ihᵀ[ids] += drows."""
+    def backward(self, ids: Ids, drows: Floats, accumulate: bool) -> Floats:
+        """dw_ihᵀ[ids] += drows. Return rows that add up to what `drows` does."""
         self._rows.start(ids, accumulate)
         kernels(self.weight.dtype).scatter_add_rows(drows, ids, self.weight.grad)
+        return drows
 
     def table(self, bias: Floats) -> Floats:
         """What each token sends to the gates, of shape (V, G·H)."""
@@ -88,8 +89,11 @@ class Embedded:
         self._x = self.dropout.forward(x, training)
         project(self._x, self.weight, bias, rows)
 
-    def backward(self, ids: Ids, drows: Floats, accumulate: bool) -> None:
-        """Gradients of embedding and weight, by the order that `forward` took."""
+    def backward(self, ids: Ids, drows: Floats, accumulate: bool) -> Floats:
+        """Gradients of embedding and weight, by the order that `forward` took.
+
+        Return rows, as few as there are, that add up to what `drows` does.
+        """
         k, embedding = kernels(self.weight.dtype), self.embedding
         if self._x is None:
             dtable = self._buffers("table", len(embedding.data), drows.shape[1])
@@ -98,12 +102,13 @@ class Embedded:
             self._rows.start_all()
             add = accumulate or self.tied
             project_backward(dtable, embedding.data, self.weight, embedding.grad, add, accumulate)
-            return
+            return dtable
         dx = self._buffers("dembedded", len(ids), embedding.shape[1])
         project_backward(drows, self._x, self.weight, dx, False, accumulate)
         self.dropout.backward(dx)
         self._rows.start(ids, accumulate)
         k.scatter_add_rows(dx, ids, embedding.grad)
+        return drows
 
     def table(self, bias: Floats) -> Floats:
         """What each token sends to the gates, of shape (V, G·H)."""

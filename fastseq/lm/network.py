@@ -299,9 +299,10 @@ class Network(Module):
             self._dropouts[n].backward(dy)
             dh.fill(0)  # no gradient comes from beyond the window
             dc.fill(0)
-            drows = self._layers[n].backward(dy.reshape(T, B, H), dh, dc, accumulate)
+            layer = self._layers[n]
+            drows = layer.backward(dy.reshape(T, B, H), dh, dc, accumulate, biases=n > 0)
             if n == 0:
-                self._inputs.backward(ids, drows, accumulate)
+                layer.bias_gradients(self._inputs.backward(ids, drows, accumulate), accumulate)
             else:
                 x = self._outputs[n - 1]
                 project_backward(drows, x, self._weights[n], dy, False, accumulate)

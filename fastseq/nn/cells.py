@@ -157,6 +157,7 @@ class Direction:
         dh: np.ndarray,
         dc: np.ndarray | None = None,
         accumulate: bool = True,
+        biases: bool = True,
     ) -> np.ndarray:
         """Invert the last `forward`; may be called once for each.
 
@@ -168,6 +169,8 @@ class Direction:
             d loss / d final state in, d loss / d initial state out.
         accumulate : bool
             Add to the gradients of w_hh, b_ih, b_hh and w_hr instead of overwriting them.
+        biases : bool
+            Else those of b_ih and b_hh are left to `bias_gradients`.
 
         Returns
         -------
@@ -187,37 +190,48 @@ class Direction:
             self._gru_gradients(k, accumulate)
         else:
             self._gradients(k, dy, accumulate)
+        if biases:
+            self.bias_gradients(self._rows, accumulate)
         return self._rows
 
     def _gradients(self, k: Any, dy: np.ndarray, accumulate: bool) -> None:
-        # dW_hh = Σₜ dgates[t]ᵀ @ h[t−1];  dW_hr = Σₜ dh[t]ᵀ @ m[t];  db = Σₜ dgates[t]
+        # dW_hh = Σₜ dgates[t]ᵀ @ h[t−1];  dW_hr = Σₜ dh[t]ᵀ @ m[t]
         k.matmul(self._rows.T, self._h_before, self.w_hh.grad, None, accumulate)
         if self.w_hr is not None and self._m is not None:
             dh, m = dy.reshape(-1, self.state_size), self._m.reshape(-1, self.hidden_size)
             k.matmul(dh.T, m, self.w_hr.grad, None, accumulate)
-        if self.b_ih is not None and self.b_hh is not None:
-            self._row.fill(0)
-            k.sum_rows(self._rows, self._row)
-            _add(self.b_ih.grad, self._row, accumulate)
-            _add(self.b_hh.grad, self._row, accumulate)
 
     def _gru_gradients(self, k: Any, accumulate: bool) -> None:
-        # As above, except that n's recurrent product and bias stand inside the reset gate, so
-        # that their gradient is dhn instead of the third block of dgates.
+        # As above, except that n's recurrent product stands inside the reset gate, so that its
+        # gradient is dhn instead of the third block of dgates.
         H = self.hidden_size
         assert self._hn is not None
         drz, dhn = self._rows[:, : 2 * H], self._hn.reshape(-1, H)
         dw = self.w_hh.grad
         k.matmul(drz.T, self._h_before, dw[: 2 * H], None, accumulate)
         k.matmul(dhn.T, self._h_before, dw[2 * H :], None, accumulate)
-        if self.b_ih is not None and self.b_hh is not None:
-            row = self._row
-            row.fill(0)
-            k.sum_rows(self._rows, row)
-            _add(self.b_ih.grad, row, accumulate)
-            row[2 * H :] = 0
-            k.sum_rows(dhn, row[2 * H :])
-            _add(self.b_hh.grad, row, accumulate)
+
+    def bias_gradients(self, rows: np.ndarray, accumulate: bool = True) -> None:
+        """db_ih = db_hh = Σ rows, which is Σₜ dgates[t]; b_hn stands beside dhn instead.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, G·H)
+            What `backward` returned, or fewer rows with the same sum.
+        accumulate : bool
+            Add to the gradients instead of overwriting them.
+        """
+        if self.b_ih is None or self.b_hh is None:
+            return
+        k, row = kernels(self.dtype), self._row
+        row.fill(0)
+        k.sum_rows(rows, row)
+        _add(self.b_ih.grad, row, accumulate)
+        if self._hn is not None:
+            dbn = row[2 * self.hidden_size :]
+            dbn.fill(0)
+            k.sum_rows(self._hn.reshape(-1, self.hidden_size), dbn)
+        _add(self.b_hh.grad, row, accumulate)
 
 
 def project(x: np.ndarray, w_ih: Parameter, bias: np.ndarray | None, rows: np.ndarray) -> None:

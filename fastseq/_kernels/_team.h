@@ -1,0 +1,21 @@
+/* What a thread of a team has to know of it, with and without OpenMP. */
+#ifndef FASTSEQ_TEAM_H
+#define FASTSEQ_TEAM_H
+
+#ifdef _OPENMP
+#include <omp.h>
+
+static inline int fs_team_size(void) { return omp_get_num_threads(); }
+static inline int fs_team_member(void) { return omp_get_thread_num(); }
+
+/* Go on when all have come. */
+static inline void fs_team_wait(void) {
+#pragma omp barrier
+}
+#else
+static inline int fs_team_size(void) { return 1; }
+static inline int fs_team_member(void) { return 0; }
+static inline void fs_team_wait(void) {}
+#endif
+
+#endif
