@@ -47,8 +47,6 @@ GRU = "--cell gru --hidden-size 512 --embedding-size 128 --batch-size 32 --seq-l
 RECIPES = (
     _recipe("tinyshakespeare-3", SHAKESPEARE, "0.1", 1.56,
             f"{GRU} --learning-rate 0.003 --warmup 0.02 --minutes 3"),
-    _recipe("tinyshakespeare-8", SHAKESPEARE, "0.1", 1.49,
-            f"{GRU} --learning-rate 0.003 --warmup 0.02 --dropout 0.3 --minutes 8"),
     _recipe("verne-4", VERNE, HELD_OUT, 1.40,
             f"{GRU} --learning-rate 0.003 --warmup 0.02 --minutes 4", pytorch=True),
     _recipe("verne-10", VERNE, HELD_OUT, 1.29,
