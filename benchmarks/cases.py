@@ -269,14 +269,27 @@ TRAINING = (
 
 @dataclass(frozen=True)
 class Inference:
-    """The forward pass of one layer; `goal` is onnxruntime's time / ours."""
+    """The forward pass of one layer.
+
+    Attributes
+    ----------
+    cell : str
+        A key of `GATES`.
+    I, H, B, T : int
+        Input size, hidden size, batch rows, time steps.
+    goal : float or None
+        onnxruntime's time / ours that must be reached.
+    stepper : bool
+        A single step by `layer.stepper(B)`, instead of calling the layer.
+    """
 
     cell: str
     I: int  # noqa: E741
     H: int
     B: int
     T: int
-    goal: float
+    goal: float | None
+    stepper: bool = False
 
 
 INFERENCE = (
@@ -287,5 +300,7 @@ INFERENCE = (
     Inference("gru", 64, 128, 32, 64, 1.15),
     Inference("lstm", 256, 512, 64, 100, 1.05),
     Inference("gru", 256, 512, 64, 100, 1.05),
-    Inference("lstm", 128, 128, 1, 1, 1.3),
+    Inference("lstm", 128, 128, 1, 1, None),
+    Inference("lstm", 128, 128, 1, 1, 1.3, stepper=True),
+    Inference("gru", 128, 128, 1, 1, None, stepper=True),
 )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import fastseq
 from benchmarks.cases import INFERENCE, TRAINING, Inference
 from benchmarks.command import Row, chosen, options, save, start
-from benchmarks.inference import layer_and_inputs, row_name
+from benchmarks.inference import layer_and_inputs, our_call, row_name
 from benchmarks.timing import interleave, ratio_range
 from benchmarks.updates import fastseq_update
 
@@ -46,10 +46,7 @@ def works() -> list[Work]:
 
 
 def forward(case: Inference) -> Callable[[], object]:
-    layer, inputs = layer_and_inputs(case)
-    x, *states = inputs.values()
-    state = tuple(states) if case.cell == "lstm" else states[0]
-    return lambda: layer(x, state)
+    return our_call(case, *layer_and_inputs(case))
 
 
 def measure(work: Work, rounds: int, threads: int) -> Row:

@@ -57,5 +57,6 @@ RECIPES = (
     _recipe("wikitext-2", "wikitext-2/train.articles-permuted.txt", "wikitext-2/valid.txt", 131.0,
             "--level word --vocabulary-size 0 --hidden-size 200 --num-layers 2 "
             "--embedding-size 200 --tie-weights --dropout 0.2 --batch-size 20 --seq-length 35 "
-            "--optimizer sgd --learning-rate 20 --schedule plateau --clip-norm 0.25 --epochs 6"),
+            "--optimizer sgd --learning-rate 20 --schedule plateau --validate-every 1000 "
+            "--clip-norm 0.25 --epochs 6"),
 )  # fmt: skip

@@ -4,12 +4,6 @@
 
 from libc.math cimport INFINITY
 
-cdef enum:
-    RNN_TANH = 0
-    RNN_RELU = 1
-    LSTM = 2
-    GRU = 3
-
 # Sizes and filters of one call.
 cdef struct Draw:
     Py_ssize_t V, top_k
@@ -134,55 +128,6 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
     return token
 
 
-# The stacked weights, packed, and the buffers of one step.
-cdef struct Stack:
-    int cell
-    Py_ssize_t L, B, H, G, packed_in, packed_hh
-    void *w_ih
-    void *w_hh
-    const void *bias
-    const void *b_hn
-    void *gates
-    void *product
-    void *scratch
-
-
-cdef void advance(const Stack *q, floating *h, floating *c) noexcept nogil:
-    """One token through all layers; gates hold what the token sends to the first."""
-    cdef Py_ssize_t layer, b, j, GH = q.G * q.H, BH = q.B * q.H
-    cdef floating *gates = <floating *> q.gates
-    cdef floating *product = <floating *> q.product
-    cdef floating *scratch = <floating *> q.scratch
-    cdef floating *state
-    cdef const floating *inner
-    cdef const floating *shift
-    cdef const floating *packed
-    for layer in range(q.L):
-        state = h + layer * BH
-        packed = <floating *> q.w_hh + layer * q.packed_hh
-        if layer:
-            shift = <const floating *> q.bias + (layer - 1) * GH
-            for b in range(q.B):
-                memcpy(gates + b * GH, shift, GH * sizeof(floating))
-            times_packed(q.B, GH, q.H, state - BH, q.H,
-                         <floating *> q.w_ih + (layer - 1) * q.packed_in, gates, GH, True, scratch)
-        if q.cell == GRU:
-            times_packed(q.B, GH, q.H, state, q.H, packed, product, GH, False, scratch)
-            inner = NULL if q.b_hn == NULL else <const floating *> q.b_hn + layer * q.H
-            for b in range(q.B):
-                # hn is not kept: its place is the first third of a row that is used up.
-                gru_point(gates + b * GH, product + b * GH, inner, state + b * q.H,
-                          product + b * GH + 2 * q.H, state + b * q.H, q.H, q.H)
-            continue
-        times_packed(q.B, GH, q.H, state, q.H, packed, gates, GH, True, scratch)
-        for b in range(q.B):
-            j = layer * BH + b * q.H
-            if q.cell == LSTM:
-                lstm_point(gates + b * GH, c + j, c + j, h + j, q.H, q.H)
-            else:
-                rnn_point(gates + b * GH, h + j, q.H, q.cell == RNN_RELU)
-
-
 cdef int check_decode(Py_ssize_t GH, Py_ssize_t V, Py_ssize_t L, Py_ssize_t B, Py_ssize_t H,
                       Py_ssize_t G, Py_ssize_t S, const floating[:, :, ::1] w_ih,
                       const floating[:, ::1] bias, const floating[:, :, ::1] w_hh,
@@ -247,7 +192,8 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
     check_ids(tokens[0], 0, V, "tokens")
     if S == 0 or q.B == 0 or V == 0 or H == 0:
         return
-    q.packed_in = q.packed_hh = packed_size(H, GH, <floating *> NULL)
+    q.P, q.packed_in, q.w_hr = H, packed_size(H, GH, <floating *> NULL), NULL
+    q.packed_hh = q.packed_in
     # Packed weights of every layer, packed head, then gates, product, logits, scratch.
     n = (2 * q.L - 1) * q.packed_hh + packed_head
     memory = <floating *> fs_allocate(

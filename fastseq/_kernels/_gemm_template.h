@@ -25,7 +25,7 @@ FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdi
         VEC right[8];
 #pragma GCC unroll 8
         for (int v = 0; v < 2 * P; v++)
-            right[v] = *(const VEC *)(b + (v / 2) * panel + k * NR + (v % 2) * VL);
+            right[v] = *(const MEM *)(b + (v / 2) * panel + k * NR + (v % 2) * VL);
 #pragma GCC unroll 16
         for (int m = 0; m < M; m++) {
             VEC left = a[m * rows + k * step] - (VEC){0};
@@ -112,7 +112,7 @@ FS_INLINE void FS(fs_transpose)(const REAL *x, ptrdiff_t ld, REAL *out) {
         for (int i = 0; i < VL; i++) v[i] = w[i];
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) *(VEC *)(out + i * NR) = v[i];
+    for (int i = 0; i < VL; i++) *(MEM *)(out + i * NR) = v[i];
 }
 
 /* Load n <= VL numbers; the other lanes are zero. */
@@ -128,7 +128,7 @@ static void FS(fs_pack_half)(ptrdiff_t K, ptrdiff_t columns, const REAL *b, ptrd
                              ptrdiff_t cs, REAL *out) {
     ptrdiff_t k = 0;
     if (cs == 1)
-        for (; k < K; k++) *(VEC *)(out + k * NR) = FS(fs_load)(b + k * rs, columns);
+        for (; k < K; k++) *(MEM *)(out + k * NR) = FS(fs_load)(b + k * rs, columns);
     else if (rs == 1 && columns >= VL)
         for (; k + VL <= K; k += VL) FS(fs_transpose)(b + k, cs, out + k * NR);
     for (; k < K; k++)

@@ -9,6 +9,7 @@ include "_cells.pxi"
 include "_lstm.pxi"
 include "_gru.pxi"
 include "_updates.pxi"
+include "_step.pxi"
 include "_decode.pxi"
 
 # What a build offers, which is what the oracle offers.
@@ -26,6 +27,8 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "matmul",
+    "pack_weight",
+    "packed_length",
     "rmsprop",
     "rnn_backward",
     "rnn_forward",
@@ -33,6 +36,7 @@ __all__ = [
     "set_num_threads",
     "sgd",
     "softmax_cross_entropy",
+    "stack_step",
     "sum_rows",
     "sum_squares",
     "vexp",

@@ -12,6 +12,7 @@ from .linear import Linear
 from .loss import CrossEntropyLoss, MSELoss, cross_entropy, mse_loss
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN
+from .stepper import Stepper
 
 __all__ = [
     "GRU",
@@ -25,6 +26,7 @@ __all__ = [
     "Module",
     "Parameter",
     "Sequential",
+    "Stepper",
     "cross_entropy",
     "init",
     "mse_loss",

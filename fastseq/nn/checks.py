@@ -92,6 +92,15 @@ def check_floats(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...])
         raise ValueError(f"{name}: expected dtype {dtype}, got {array.dtype}")
 
 
+def check_pair(name: str, state: Any) -> tuple[Any, Any]:
+    """An LSTM's state as (h, c); unless there are two, TypeError or RuntimeError."""
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"{name}: expected a pair of arrays, got {type(state).__name__}")
+    if len(state) != 2:
+        raise RuntimeError(f"lstm expects two hidden states, got {len(state)} in {name}")
+    return state[0], state[1]
+
+
 def same_type(array: np.ndarray, dtype: np.dtype) -> bool:
     """Whether the array holds this type of number, in whatever byte order."""
     return array.dtype == dtype or array.dtype.newbyteorder("=") == dtype

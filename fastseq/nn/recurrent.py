@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import check_pair
 from .recurrent_base import Recurrent
 
 State = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
@@ -156,7 +157,7 @@ class LSTM(Recurrent):
         lengths: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, State]:
         """As `RNN.forward`, with the pairs (h0, c0) and (h_n, c_n) as states."""
-        h0, c0 = (None, None) if hx is None else _pair("hx", hx)
+        h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
         y, h, c = self._run(x, h0, c0, lengths)
         assert c is not None
         return y, (h, c)
@@ -167,17 +168,9 @@ class LSTM(Recurrent):
         grad_state: tuple[np.ndarray | None, np.ndarray | None] | None = None,
     ) -> tuple[np.ndarray, State]:
         """As `RNN.backward`, with pairs as states, of which either may be None for zeros."""
-        dh, dc = (None, None) if grad_state is None else _pair("grad_state", grad_state)
+        dh, dc = (None, None) if grad_state is None else check_pair("grad_state", grad_state)
         dx, dh, dc = self._run_back(grad_output, dh, dc)
         return dx, (dh, dc)
-
-
-def _pair(name: str, state: Any) -> tuple[Any, Any]:
-    if not isinstance(state, (tuple, list)):
-        raise TypeError(f"{name}: expected a pair of arrays, got {type(state).__name__}")
-    if len(state) != 2:
-        raise RuntimeError(f"lstm expects two hidden states, got {len(state)} in {name}")
-    return state[0], state[1]
 
 
 def _refuse(unsupported: dict[str, Any], name: str) -> None:

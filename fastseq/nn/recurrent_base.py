@@ -22,6 +22,7 @@ from .checks import (
 )
 from .module import Module, Parameter
 from .stack import Layer, Stack
+from .stepper import Stepper
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # of parameters
 
@@ -228,6 +229,25 @@ class Recurrent(Module):
 
     def _state_shape(self, size: int, ndim: int, B: int) -> tuple[int, ...]:
         return (self._count, B, size) if ndim == 3 else (self._count, size)
+
+    def stepper(self, batch_size: int | None = None) -> Stepper:
+        """The network as it is now, for one time step after the other.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Streams side by side; None for one without a dimension for it.
+
+        Raises
+        ------
+        RuntimeError
+            A bidirectional network, which needs the whole sequence.
+        """
+        if self.bidirectional:
+            raise RuntimeError("stepper: expected one direction, got a bidirectional network")
+        if batch_size is not None:
+            check_int("batch_size", batch_size)
+        return Stepper([self._layer(n)[0] for n in range(self.num_layers)], batch_size)
 
     # -- backward --------------------------------------------------------------------------
 

@@ -29,15 +29,18 @@ def inputs(T, B, I):  # noqa: E741
     return np.random.default_rng(T + 7 * B + 49 * I).normal(size=(T, B, I)).astype(np.float32)
 
 
+def stepwise_dtype():
+    """The oracle rounds to float32 at the end of a call only, compiled builds after each step."""
+    return "float64" if get_backend() == "oracle" else "float32"
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @settings(deadline=None, max_examples=20)
 @given(shape=SHAPES, cut=st.integers(1, 6), layers=st.integers(1, 3))
 def test_a_sequence_may_be_cut_anywhere(cell, shape, cut, layers):
     T, B, I, H = shape  # noqa: E741
-    # The oracle rounds to float32 at the end of a call only, compiled builds after each step.
-    dtype = "float64" if get_backend() == "oracle" else "float32"
-    layer = CELLS[cell](I, H, num_layers=layers, dtype=dtype, seed=0)
-    x = inputs(T, B, I).astype(dtype)
+    layer = CELLS[cell](I, H, num_layers=layers, dtype=stepwise_dtype(), seed=0)
+    x = inputs(T, B, I).astype(layer.dtype)
     whole = layer(x)
     cut = min(cut, T)
     y, state = layer(x[:cut])
@@ -45,6 +48,18 @@ def test_a_sequence_may_be_cut_anywhere(cell, shape, cut, layers):
         rest, state = layer(x[cut:], state)
         y = np.concatenate([y, rest])
     assert same_bits(states((y, state)), states(whole))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=20)
+@given(shape=SHAPES, layers=st.integers(1, 3), bias=st.booleans())
+def test_steps_make_the_sequence(cell, shape, layers, bias):
+    T, B, I, H = shape  # noqa: E741
+    layer = CELLS[cell](I, H, num_layers=layers, bias=bias, dtype=stepwise_dtype(), seed=0)
+    x = inputs(T, B, I).astype(layer.dtype)
+    stepper, whole = layer.eval().stepper(B), layer(x)
+    y = np.stack([stepper(now) for now in x])
+    assert same_bits(states((y, stepper.state)), states(whole))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -52,6 +52,7 @@ from .dense import (
     softmax_cross_entropy,
     sum_rows,
 )
+from .step import pack_weight, packed_length, stack_step
 from .updates import adagrad, adam, rmsprop, sgd, sum_squares
 
 NAME = "oracle"
@@ -70,6 +71,8 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "matmul",
+    "pack_weight",
+    "packed_length",
     "rmsprop",
     "rnn_backward",
     "rnn_forward",
@@ -77,6 +80,7 @@ __all__ = [
     "set_num_threads",
     "sgd",
     "softmax_cross_entropy",
+    "stack_step",
     "sum_rows",
     "sum_squares",
     "vexp",

@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 
-from .cells import gru_forward, lstm_forward, rnn_forward
 from .dense import gather_rows, matmul
-
-RNN_TANH, RNN_RELU, LSTM, GRU = range(4)
+from .step import advance
 
 
 def decode(
@@ -19,7 +17,7 @@ def decode(
     Parameters
     ----------
     cell : int
-        0 tanh RNN, 1 relu RNN, 2 LSTM, 3 GRU.
+        As in `stack_step`.
     table : (V, G·H)
         Row i is what token i sends to the gates of the first layer, biases included.
     w_ih : (L−1, G·H, H)
@@ -59,7 +57,7 @@ def decode(
     for s in range(uniforms.shape[0]):
         x = np.zeros((B, table.shape[1]), table.dtype)
         gather_rows(table, tokens[s], None, x)
-        top = _step(cell, x, w_ih, bias, w_hh, b_hn, h, c)
+        top = advance(cell, x, w_ih, bias, w_hh, b_hn, None, h, c)
         logits = np.zeros((B, head_w.shape[0]), table.dtype)
         matmul(top, head_w.T, logits, head_b, False)
         for b in range(B):
@@ -72,27 +70,6 @@ def decode(
             tokens[s + 1, b], log_probs[s, b] = token, z[token] - total
             if seen is not None:
                 seen[b, token] = 1
-
-
-def _step(cell, x, w_ih, bias, w_hh, b_hn, h, c):
-    """Advance every layer by one token; return the top layer's output (B, H)."""
-    for layer in range(w_hh.shape[0]):
-        if layer:
-            below, x = h[layer - 1], np.zeros((h.shape[1], w_ih.shape[1]), x.dtype)
-            matmul(below, w_ih[layer - 1].T, x, bias[layer - 1], False)
-        gates = x[None].copy()
-        states = np.stack([h[layer], h[layer]])
-        if cell == LSTM:
-            cells = np.stack([c[layer], c[layer]])
-            lstm_forward(gates, w_hh[layer], None, states, cells, None, None, False)
-            c[layer] = cells[1]
-        elif cell == GRU:
-            inner = None if b_hn is None else b_hn[layer]
-            gru_forward(gates, w_hh[layer], inner, states, np.zeros_like(h[:1, :, :]), None, False)
-        else:
-            rnn_forward(gates, w_hh[layer], states, None, False, cell == RNN_RELU)
-        h[layer] = states[1]
-    return h[-1]
 
 
 def _weights(z, allowed, seen, temperature, top_k, top_p, min_p, penalty):
