@@ -17,9 +17,10 @@ class Stepper:
     """A stack of recurrent layers, ready for one time step after the other.
 
     For streams whose next step is not known yet: sensors, audio, games, keys as they are typed.
-    ``stepper(x)`` gives the same bits as the layer gives for the whole sequence, without its
-    cost for every call: weights are copied once, in the order in which the kernels read them,
-    and the state stays inside. One stepper serves one caller at a time.
+    ``stepper(x)`` gives the same bits as the layer in eval mode gives for the whole sequence,
+    without its cost for every call: weights are copied once, in the order in which the kernels
+    read them, and the state, at first zero, stays inside. One stepper serves one caller at a
+    time.
 
     `RNN.stepper`, `LSTM.stepper` and `GRU.stepper` make it. What becomes of the layer's weights
     later is nothing to the stepper.
