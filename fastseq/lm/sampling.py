@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernels
-from ..nn.cells import GATES
+from ..nn.cells import GATES, NUMBERS
 from ..nn.checks import check_memory
 from ..text import Vocabulary
 from .config import check_int, check_real
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 
-KERNEL_CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 CHUNK = 64  # tokens drawn at a time when streaming: milliseconds
 _PRIME_WINDOW = 256
 _TOKEN_BYTES = 24  # a token, its log-probability and a random number
@@ -173,7 +172,7 @@ def decoder_weights(network: Network) -> tuple[Any, ...]:
     b_hn = None
     if config.cell == "gru":
         b_hn = np.stack([rnn[f"bias_hh_l{n}"].data[2 * H :] for n in layers])
-    return KERNEL_CELLS[config.kernel_cell], network.token_table(), w_ih, bias, w_hh, b_hn
+    return NUMBERS[config.kernel_cell], network.token_table(), w_ih, bias, w_hh, b_hn
 
 
 def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:

@@ -9,6 +9,7 @@ from .buffers import Buffers
 from .module import Parameter
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # G, blocks of rows in a weight
+NUMBERS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}  # where a kernel takes any cell
 
 
 class Direction:

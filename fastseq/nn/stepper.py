@@ -6,11 +6,9 @@ import numpy as np
 
 from ..backend import kernels
 from .buffers import aligned_zeros
-from .cells import Direction
+from .cells import NUMBERS, Direction
 from .checks import check_floats, check_pair
 from .module import Parameter
-
-NUMBERS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}  # of cells, among the kernels
 
 
 class Stepper:
