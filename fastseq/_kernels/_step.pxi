@@ -129,7 +129,8 @@ def stack_step(int cell, const floating[:, ::1] x, const floating[::1] packed,
         state = fs_flush_subnormals()
         for b in range(q.B):
             memcpy(gates + b * GH, &bias[0, 0], GH * sizeof(floating))
-        times_packed(q.B, GH, size, &x[0, 0], size, weights, gates, GH, True, <floating *> q.scratch)
+        times_packed(q.B, GH, size, &x[0, 0], size, weights, gates, GH, True,
+                     <floating *> q.scratch)
         advance(&q, &h[0, 0, 0], NULL if cell != LSTM else &c[0, 0, 0])
         fs_restore_subnormals(state)
         free(memory)
