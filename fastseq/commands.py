@@ -25,6 +25,8 @@ from .lm import (
 )
 from .lm.callbacks import summary
 from .lm.checkpoint import LAST, describe, open_checkpoint
+from .lm.config import check_real
+from .lm.run import RunDirectory
 from .text import Corpus, Vocabulary, find_sources, read_text
 
 DEFAULT_WORDS = 10_000
@@ -87,6 +89,8 @@ def train(args: Namespace) -> None:
     out = Path(args.out or Path("runs") / Path(args.paths[0]).stem)
     trainer = _resumed(args, out) if args.resume else _new_trainer(args, out)
     print(f"Training in {out}: {trainer.corpus!r}", flush=True)
+    if trainer.budget_used() >= 1.0:
+        print(f"Nothing to do: its budget was used up at step {trainer.progress.step:,}")
     history = trainer.fit()
     _draw(history, out / "loss.png")
 
@@ -96,13 +100,22 @@ def _new_trainer(args: Namespace, out: Path) -> Trainer:
     model = _model_config(args)
     config = TrainingConfig(**_training_options(args))
     maker = _vocabulary_maker(args)
+    _check_unused(out)
     corpus = Corpus.from_files(args.paths, maker, valid=args.valid, documents=args.documents)
     return Trainer(LanguageModel(corpus.vocabulary, **asdict(model)), corpus, config, out)
+
+
+def _check_unused(out: Path) -> None:
+    """Refuse a directory that a training has been in, or is; nothing is made where none is."""
+    if out.exists():
+        with RunDirectory(out) as run:
+            run.check_unused()
 
 
 def _training_options(args: Namespace) -> dict[str, Any]:
     options = _given(TrainingConfig, args)
     if hasattr(args, "weight_decay"):
+        check_real("weight_decay", args.weight_decay, 0.0)
         options["optimizer_options"] = {"weight_decay": args.weight_decay}
     return options
 
@@ -259,8 +272,10 @@ def describe_model(path: str) -> dict[str, Any]:
         },
         "written by": f"fastseq {file.metadata.get('fastseq', '(unknown)')}",
     }
-    if "progress" in file.metadata:
-        facts["progress"] = asdict(Progress.from_json(file.metadata["progress"]))
+    last = Path(path) / LAST  # of a run directory: the model is the best, the progress the last
+    trained = open_checkpoint(last) if last.is_file() else file
+    if "progress" in trained.metadata:
+        facts["progress"] = asdict(Progress.from_json(trained.metadata["progress"]))
     metrics = Path(path) / "metrics.jsonl"
     if metrics.is_file():
         whole_lines = metrics.read_text().rpartition("\n")[0]  # the last may be under way

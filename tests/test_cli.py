@@ -381,6 +381,20 @@ def test_resume_takes_a_bound_that_the_vocabulary_did_not_reach(fastseq, text):
     assert fastseq(*command, "--resume")[0] == 0
 
 
+def test_resume_says_that_the_budget_was_used_up(fastseq, model, text):
+    status, out, _ = fastseq("train", text, "--out", model, "--resume", *TINY)
+    assert status == 0
+    assert "Nothing to do" in out
+    assert "step 20" in out
+
+
+def test_a_directory_in_use_is_refused_before_the_texts_are_read(refused, model, tmp_path):
+    (tmp_path / "no-text.txt").write_bytes(b"\xff\xfe")
+    for out, message in ((model, "exists already"), ("nowhere", "no-text.txt")):
+        assert message in refused("train", "no-text.txt", "--out", out)
+    assert not Path("nowhere").exists()
+
+
 def test_options_of_the_optimizer_reach_it(fastseq, refused, text):
     command = ["train", text, "--out", "run", *TINY, "--optimizer", "adamw"]
     command += ["--schedule", "plateau", "--plateau-factor", "0.5", "--weight-decay", "0.3"]
@@ -388,7 +402,8 @@ def test_options_of_the_optimizer_reach_it(fastseq, refused, text):
     stored = json.loads(read_tensors(Path("run/last.safetensors")).metadata["training"])
     assert stored["optimizer_options"] == {"weight_decay": 0.3}
     assert (stored["plateau_factor"], stored["optimizer"]) == (0.5, "adamw")
-    assert "weight_decay" in refused("train", text, *TINY, "--weight-decay", "-1")
+    for no_decay in ("-1", "inf", "nan"):
+        assert "weight_decay" in refused("train", text, *TINY, "--weight-decay", no_decay)
     assert "plateau_factor" in refused("train", text, *TINY, "--plateau-factor", "2")
 
 
@@ -407,6 +422,7 @@ def test_info_of_the_machine_and_of_a_model(fastseq, model):
     assert facts["model"]["hidden_size"] == 8
     assert facts["parameters"] == sum(p.size for p in LanguageModel.load(model).parameters())
     assert facts["history"][-1]["step"] == 20
+    assert facts["progress"]["finished"]
     assert "step 20" in fastseq("info", model)[1]
 
 

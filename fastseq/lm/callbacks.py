@@ -49,7 +49,8 @@ def summary(record: Record) -> str:
     for key, name in names.items():
         if record.get(key) is not None:
             value = record[key]
-            parts.append(f"{name} {value:,.0f}" if value >= 1000 else f"{name} {value:.3f}")
+            whole = value >= 1000 or name == "tokens/s"
+            parts.append(f"{name} {value:,.0f}" if whole else f"{name} {value:.3f}")
     return "  ".join(parts)
 
 

@@ -285,7 +285,11 @@ class Vocabulary(ABC):
 
 @dataclass(frozen=True, repr=False)
 class ByteVocabulary(Vocabulary):
-    """Bytes, mostly those of UTF-8; see `Vocabulary.bytes`."""
+    """Bytes, mostly those of UTF-8; see `Vocabulary.bytes`.
+
+    Its ids are the bytes: ``bytes(ids)`` is what `lookup` encoded. `decode` gives text, in which
+    bytes that are no UTF-8 stand as U+FFFD.
+    """
 
     level = "byte"
     text_errors = "surrogateescape"
