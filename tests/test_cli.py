@@ -337,7 +337,7 @@ def test_bytes_that_are_no_text_are_trained_on(fastseq, refused, tmp_path):
     options = ["--prime", "est la mer", "--length", "0", "--novelty", "latin.txt", "--json"]
     (copied,) = json.loads(fastseq("sample", run, *options)[1])["copied"]
     assert copied == {"tokens": 10, "text": "est la mer"}
-    assert "invalid UTF-8 at byte 1" in refused("train", "latin.txt", *TINY)
+    assert "invalid UTF-8 at byte 1" in refused("train", "latin.txt", "--out", "new", *TINY)
 
 
 def test_sample_is_what_the_model_gives(fastseq, model):

@@ -5,14 +5,14 @@
 #define VL FS_LANES(REAL)
 #define NR (2 * VL)
 
-/* One tile: M rows, P whole panels; a[m * rows + k * step].
+/* One tile: M rows, V vectors (1: half a panel, 2: a panel, ...); a[m * rows + k * step].
  * start: the sums begin at c (else at zero). bias (or NULL) is added to their beginning. */
-FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdiff_t K,
+FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdiff_t K,
                            const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
                            REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     VEC sum[FS_MR][8];
 #pragma GCC unroll 8
-    for (int v = 0; v < 2 * P; v++) {
+    for (int v = 0; v < V; v++) {
         VEC base = {0};
         if (bias) base = *(const MEM *)(bias + v * VL);
 #pragma GCC unroll 16
@@ -24,37 +24,37 @@ FS_INLINE void FS(fs_tile)(const int M, const int P, const ptrdiff_t step, ptrdi
     for (ptrdiff_t k = 0; k < K; k++) {
         VEC right[8];
 #pragma GCC unroll 8
-        for (int v = 0; v < 2 * P; v++)
+        for (int v = 0; v < V; v++)
             right[v] = *(const MEM *)(b + (v / 2) * panel + k * NR + (v % 2) * VL);
 #pragma GCC unroll 16
         for (int m = 0; m < M; m++) {
             VEC left = a[m * rows + k * step] - (VEC){0};
 #pragma GCC unroll 8
-            for (int v = 0; v < 2 * P; v++) sum[m][v] = FS(fs_vfma)(left, right[v], sum[m][v]);
+            for (int v = 0; v < V; v++) sum[m][v] = FS(fs_vfma)(left, right[v], sum[m][v]);
         }
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < 2 * P; v++)
+    for (int v = 0; v < V; v++)
 #pragma GCC unroll 16
         for (int m = 0; m < M; m++) *(MEM *)(c + m * ldc + v * VL) = sum[m][v];
 }
 
 /* The tile's row count has to be a constant for its sums to live in registers. */
-#define FS_TILE_CASE(m, p) \
-    case m: FS(fs_tile)(m, p, step, K, a, rows, b, panel, c, ldc, start, bias); break
+#define FS_TILE_CASE(m, v) \
+    case m: FS(fs_tile)(m, v, step, K, a, rows, b, panel, c, ldc, start, bias); break
 
-FS_INLINE void FS(fs_tile_rows)(int M, const ptrdiff_t step, ptrdiff_t K, const REAL *a,
-                                ptrdiff_t rows, const REAL *b, REAL *c, ptrdiff_t ldc,
-                                int start, const REAL *bias) {
+FS_INLINE void FS(fs_tile_rows)(int M, const int V, const ptrdiff_t step, ptrdiff_t K,
+                                const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
+                                ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t panel = 0;
     switch (M) {
-        FS_TILE_CASE(1, 1); FS_TILE_CASE(2, 1); FS_TILE_CASE(3, 1); FS_TILE_CASE(4, 1);
+        FS_TILE_CASE(1, V); FS_TILE_CASE(2, V); FS_TILE_CASE(3, V); FS_TILE_CASE(4, V);
 #if FS_MR > 4
-        FS_TILE_CASE(5, 1); FS_TILE_CASE(6, 1);
+        FS_TILE_CASE(5, V); FS_TILE_CASE(6, V);
 #endif
 #if FS_MR > 6
-        FS_TILE_CASE(7, 1); FS_TILE_CASE(8, 1); FS_TILE_CASE(9, 1); FS_TILE_CASE(10, 1);
-        FS_TILE_CASE(11, 1); FS_TILE_CASE(12, 1); FS_TILE_CASE(13, 1); FS_TILE_CASE(14, 1);
+        FS_TILE_CASE(7, V); FS_TILE_CASE(8, V); FS_TILE_CASE(9, V); FS_TILE_CASE(10, V);
+        FS_TILE_CASE(11, V); FS_TILE_CASE(12, V); FS_TILE_CASE(13, V); FS_TILE_CASE(14, V);
 #endif
     }
 }
@@ -63,8 +63,16 @@ FS_INLINE void FS(fs_tile_rows)(int M, const ptrdiff_t step, ptrdiff_t K, const 
 static __attribute__((noinline)) void FS(fs_tile_any)(
     int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
     ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, FS_MS, K, a, 1, b, c, ldc, start, bias);
-    else FS(fs_tile_rows)(M, 1, K, a, rows, b, c, ldc, start, bias);
+    if (packed) FS(fs_tile_rows)(M, 2, FS_MS, K, a, 1, b, c, ldc, start, bias);
+    else FS(fs_tile_rows)(M, 2, 1, K, a, rows, b, c, ldc, start, bias);
+}
+
+/* The same for half a panel. */
+static __attribute__((noinline)) void FS(fs_tile_half)(
+    int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
+    ptrdiff_t ldc, int start, const REAL *bias) {
+    if (packed) FS(fs_tile_rows)(M, 1, FS_MS, K, a, 1, b, c, ldc, start, bias);
+    else FS(fs_tile_rows)(M, 1, 1, K, a, rows, b, c, ldc, start, bias);
 }
 
 /* A tile of which only `columns` columns exist: computed aside, then copied. */
@@ -75,7 +83,10 @@ static void FS(fs_tile_edge)(int M, int packed, ptrdiff_t K, const REAL *a, ptrd
     size_t bytes = (size_t)columns * sizeof(REAL);
     if (bias) memcpy(shift, bias, bytes);
     for (int m = 0; m < M && start; m++) memcpy(tile + m * NR, c + m * ldc, bytes);
-    FS(fs_tile_any)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
+    if (columns <= VL)
+        FS(fs_tile_half)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
+    else
+        FS(fs_tile_any)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
     for (int m = 0; m < M; m++) memcpy(c + m * ldc, tile + m * NR, bytes);
 }
 
@@ -85,9 +96,9 @@ static __attribute__((noinline)) void FS(fs_tile_thin)(
     ptrdiff_t panel, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t step = 1;
     if (panels == 4)
-        switch (M) { FS_TILE_CASE(1, 4); FS_TILE_CASE(2, 4); FS_TILE_CASE(3, 4); }
+        switch (M) { FS_TILE_CASE(1, 8); FS_TILE_CASE(2, 8); FS_TILE_CASE(3, 8); }
     else
-        switch (M) { FS_TILE_CASE(1, 2); FS_TILE_CASE(2, 2); FS_TILE_CASE(3, 2); }
+        switch (M) { FS_TILE_CASE(1, 4); FS_TILE_CASE(2, 4); FS_TILE_CASE(3, 4); }
 }
 #undef FS_TILE_CASE
 

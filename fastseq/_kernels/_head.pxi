@@ -76,17 +76,6 @@ cdef void add_exp(floating *z, Py_ssize_t ld, Py_ssize_t words, const floating *
     memcpy(total, lanes, 32 * sizeof(floating))
 
 
-cdef void scale_columns(const floating *z, Py_ssize_t ld, Py_ssize_t words,
-                        const floating *factor, floating *dz) noexcept nogil:
-    """dz = factor * z, or zero, whatever z is, where the factor is zero."""
-    cdef floating scale[32]
-    cdef Py_ssize_t v, k
-    memcpy(scale, factor, 32 * sizeof(floating))
-    for v in range(words):
-        for k in range(32):
-            dz[v * ld + k] = z[v * ld + k] * scale[k] if scale[k] != 0 else <floating> 0
-
-
 cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
     """Sum of N numbers, a multiple of 16, always added up in the same 16 lanes."""
     cdef floating lanes[16]
@@ -168,6 +157,18 @@ cdef bint head_forward(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating 
 
 # ---- second pass: gradients ---------------------------------------------------------------------
 
+cdef void scale_columns(const floating *z, Py_ssize_t ld, Py_ssize_t words, Py_ssize_t columns,
+                        const floating *factor, floating *dz) noexcept nogil:
+    """dz = factor * z, or zero, whatever z is, where the factor is zero.
+
+    Row by row: z comes from memory.
+    """
+    cdef Py_ssize_t v, n
+    for v in range(words):
+        for n in range(columns):
+            dz[v * ld + n] = z[v * ld + n] * factor[n] if factor[n] != 0 else <floating> 0
+
+
 cdef bint head_words(Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, Py_ssize_t H,
                      const floating *w, const int64_t *targets, floating scale, const floating *z,
                      Py_ssize_t ld, const floating *peaks, const floating *factor,
@@ -195,8 +196,7 @@ cdef bint head_words(Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, Py_ssize_t
         peak = peaks + first // HEAD_CHUNK * ld
         for n in range(columns):
             now[n] = factor[n] * exp_(peak[n] - last_peak[n])
-        for n in range(0, columns, 32):
-            scale_columns(z + first * ld + n, ld, words, now + n, dz + n)
+        scale_columns(z + first * ld, ld, words, columns, now, dz)
         for n in range(N):
             if first <= targets[n] < first + words:
                 dz[(targets[n] - first) * ld + n] -= scale

@@ -55,7 +55,8 @@ class Trainer:
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (where
         validated), their bits_per_character, bits_per_byte or perplexity, learning_rate,
-        gradient_norm, tokens_per_second, seconds. Losses are nats per token.
+        gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
+        nats per token.
 
     Raises
     ------
@@ -350,9 +351,11 @@ class Trainer:
 
     def _validate(self, stop: StopRequest) -> None:
         assert self._valid is not None
-        progress = self.progress
+        progress, began = self.progress, time.monotonic()
         with stop.eagerly():
             loss = mean_loss(self.lm, self._valid)
+        since, tokens = self._recorded_at
+        self._recorded_at = since + time.monotonic() - began, tokens  # the speed is training's
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
         if progress.best_loss is None or loss < progress.best_loss:

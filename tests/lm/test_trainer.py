@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -203,6 +204,17 @@ def test_metrics(tmp_path, level):
         assert record["epoch"] > 0
     valid = trainer.lm.evaluate(corpus.tokens("valid"))
     assert history[-1]["valid_loss"] == pytest.approx(valid.nats_per_token, rel=1e-5)
+
+
+def test_speed_is_that_of_training_alone(monkeypatch):
+    def slow_loss(*arguments):
+        time.sleep(0.3)
+        return 1.0
+
+    monkeypatch.setattr("fastseq.lm.trainer.mean_loss", slow_loss)
+    (record,) = make_trainer().fit()
+    trained = record["tokens"] / record["tokens_per_second"]
+    assert 0 < trained <= record["seconds"] - 0.29
 
 
 def test_best_and_last_model(tmp_path):
