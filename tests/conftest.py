@@ -5,10 +5,15 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from fastseq import _kernels, backend
+
+# A machine that is busy with other work fails no test.
+hypothesis.settings.register_profile("fastseq", deadline=None)
+hypothesis.settings.load_profile("fastseq")
 
 # `benchmarks` stands beside the package and is not installed. Last, so that an installed
 # fastseq is not hidden by the sources.

@@ -89,7 +89,7 @@ class LanguageModel(Network):
             Stands at the beginning of a line, or of a document; may be empty.
         length : int
         stop : str or sequence of str
-            End before the first of these.
+            End before that of these which is complete first.
         seed : int, optional
             The same seed gives the same text.
         **options

@@ -207,7 +207,7 @@ def continuation(vocabulary: Vocabulary, prime: Ids, drawn: Iterable[int]) -> It
 
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """The pieces up to where a stop string begins.
+    """The pieces up to where a stop string begins: the one that is complete first.
 
     A tail that may be the beginning of a stop string is held back until that is decided.
     """
@@ -218,9 +218,10 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     text = ""
     for piece in pieces:
         text += piece
-        found = [at for at in (text.find(word) for word in stop) if at >= 0]
+        found = [(text.find(word) + len(word), text.find(word)) for word in stop if word in text]
         if found:
-            yield text[: min(found)]
+            _, begin = min(found)
+            yield text[:begin]
             return
         keep = min(len(text), longest - 1)
         yield text[: len(text) - keep]

@@ -64,8 +64,7 @@ sizes = st.integers(0, 40)
 
 
 @given(sizes, sizes, sizes, st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS), st.booleans())
-@settings(max_examples=25, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_matmul_of_any_shape(k, dtype, M, N, K, left, right, accumulate):
     rng = np.random.default_rng([M, N, K])
     a, b = normal(rng, dtype, M, K), normal(rng, dtype, K, N)

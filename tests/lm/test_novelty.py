@@ -24,7 +24,7 @@ def brute_force(sample, text):
 
 
 @given(ids, ids)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_matches_brute_force(sample, text):
     run = longest_copied_run(np.array(sample, np.int64), np.array(text, np.uint8))
     assert run.length == brute_force(sample, text)

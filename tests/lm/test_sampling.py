@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastseq.lm import LanguageModel
@@ -121,10 +121,15 @@ texts = st.text("ab", min_size=1, max_size=3)
 
 
 @given(st.lists(st.text("ab", max_size=3)), st.lists(texts, max_size=3))
+@example(["ab", "a"], ["b", "aba"])
+@example(["ab"], ["b", "ab"])
+@settings(max_examples=1000)
 def test_text_ends_before_the_first_stop_string(pieces, stop):
+    """However the text is cut, it is the stop string that is complete first."""
     text = "".join(pieces)
-    expected = min((text.find(word) for word in stop if word in text), default=len(text))
-    assert "".join(until_stop(pieces, stop)) == text[:expected]
+    found = [(text.find(word) + len(word), text.find(word)) for word in stop if word in text]
+    begin = min(found)[1] if found else len(text)
+    assert "".join(until_stop(pieces, stop)) == text[:begin]
 
 
 def test_stop_strings_end_samples():

@@ -105,7 +105,7 @@ def test_truncated_anywhere(path):
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_noise_is_refused(tmp_path_factory, noise):
     path = tmp_path_factory.getbasetemp() / "noise"
     path.write_bytes(noise)

@@ -164,7 +164,12 @@ def test_pick_is_the_first_index_whose_mass_exceeds(logits, uniform):
     index = pick(np.array(logits), uniform)
     e = [math.exp(z) for z in logits]
     before, upto = sum(e[:index]) / sum(e), sum(e[: index + 1]) / sum(e)
-    assert before - 1e-12 <= uniform < upto + 1e-12
+    no_mass_exceeds = index == 0 and uniform > 1 - 1e-12  # by rounding
+    assert no_mass_exceeds or before - 1e-12 <= uniform < upto + 1e-12
+
+
+def test_pick_is_the_first_where_no_mass_exceeds():
+    assert pick(np.log([0.1] * 10), np.nextafter(1, 0)) == 0
 
 
 def test_pick_without_any_index_is_0():

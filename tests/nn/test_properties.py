@@ -35,7 +35,7 @@ def stepwise_dtype():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shape=SHAPES, cut=st.integers(1, 6), layers=st.integers(1, 3))
 def test_a_sequence_may_be_cut_anywhere(cell, shape, cut, layers):
     T, B, I, H = shape  # noqa: E741
@@ -51,7 +51,7 @@ def test_a_sequence_may_be_cut_anywhere(cell, shape, cut, layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shape=SHAPES, layers=st.integers(1, 3), bias=st.booleans())
 def test_steps_make_the_sequence(cell, shape, layers, bias):
     T, B, I, H = shape  # noqa: E741
@@ -63,7 +63,7 @@ def test_steps_make_the_sequence(cell, shape, layers, bias):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shape=SHAPES)
 def test_the_second_direction_is_the_first_run_backwards(cell, shape):
     T, B, I, H = shape  # noqa: E741
@@ -78,7 +78,7 @@ def test_the_second_direction_is_the_first_run_backwards(cell, shape):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shape=SHAPES, training=st.booleans())
 def test_batch_first_and_unbatched_are_only_other_views(cell, shape, training):
     T, B, I, H = shape  # noqa: E741
@@ -92,7 +92,7 @@ def test_batch_first_and_unbatched_are_only_other_views(cell, shape, training):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shape=SHAPES, data=st.data())
 def test_full_lengths_change_nothing(cell, shape, data):
     T, B, I, H = shape  # noqa: E741
