@@ -81,16 +81,13 @@ cdef Py_ssize_t nucleus(const Draw *o, const double *weights, const Py_ssize_t *
 
 cdef Py_ssize_t draw_one(const Draw *o, const double *weights, double uniform) noexcept nogil:
     """The first index whose cumulative weight exceeds uniform * total."""
-    cdef double total = 0, mass = 0
+    cdef double goal = uniform * row_sum(weights, o.V), mass = 0
     cdef Py_ssize_t v, last = 0
-    for v in range(o.V):
-        total += weights[v]
-    total *= uniform
     for v in range(o.V):
         if weights[v] > 0:
             mass += weights[v]
             last = v
-            if mass > total:
+            if mass > goal:
                 break
     return last
 
@@ -119,8 +116,10 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
         while token < V - 1 and z[token] != peak:
             token += 1
     else:
-        for v in range(V):
-            weights[v] = fs_exp_d((z[v] - peak) / temperature)
+        # At a temperature of 1 the weights of the softmax above are those that draw.
+        if temperature != 1 or seen != NULL or allowed != NULL:
+            for v in range(V):
+                weights[v] = fs_exp_d((z[v] - peak) / temperature)
         if o.top_k > 0 or o.top_p < 1 or o.min_p > 0:
             filter_weights(o, weights, heap)
         token = draw_one(o, weights, uniform)

@@ -76,20 +76,6 @@ cdef void add_exp(floating *z, Py_ssize_t ld, Py_ssize_t words, const floating *
     memcpy(total, lanes, 32 * sizeof(floating))
 
 
-cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
-    """Sum of N numbers, a multiple of 16, always added up in the same 16 lanes."""
-    cdef floating lanes[16]
-    cdef Py_ssize_t n, k
-    for k in range(16):
-        lanes[k] = 0
-    for n in range(0, N, 16):
-        for k in range(16):
-            lanes[k] += x[n + k]
-    for k in range(1, 16):
-        lanes[0] += lanes[k]
-    return lanes[0]
-
-
 # ---- first pass: losses -------------------------------------------------------------------------
 
 cdef bint head_columns(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,

@@ -16,23 +16,29 @@ cdef inline floating row_max(const floating *z, Py_ssize_t N) noexcept nogil:
     return lanes[0]
 
 
-cdef inline floating row_exp(const floating *z, floating *e, Py_ssize_t N,
-                             floating shift) noexcept nogil:
-    """e = exp(z - shift); return its sum, always added up in the same 16 lanes."""
+cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
+    """Sum of N numbers, always added up in the same 16 lanes."""
     cdef floating lanes[16]
     cdef Py_ssize_t n, k, whole = N // 16 * 16
-    for n in range(N):
-        e[n] = exp_(z[n] - shift)
     for k in range(16):
         lanes[k] = 0
     for n in range(0, whole, 16):
         for k in range(16):
-            lanes[k] += e[n + k]
+            lanes[k] += x[n + k]
     for n in range(whole, N):
-        lanes[n - whole] += e[n]
+        lanes[n - whole] += x[n]
     for k in range(1, 16):
         lanes[0] += lanes[k]
     return lanes[0]
+
+
+cdef inline floating row_exp(const floating *z, floating *e, Py_ssize_t N,
+                             floating shift) noexcept nogil:
+    """e = exp(z - shift); return its sum."""
+    cdef Py_ssize_t n
+    for n in range(N):
+        e[n] = exp_(z[n] - shift)
+    return row_sum(e, N)
 
 
 cdef inline floating row_loss(const floating *z, int64_t target, floating scale, floating *dz,
