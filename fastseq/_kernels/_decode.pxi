@@ -98,10 +98,10 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
     """One token from one row of logits; z, weights and heap are scratch of V entries."""
     # Copies, so that the compiler knows that no store changes them.
     cdef Py_ssize_t v, token = 0, V = o.V
-    cdef double peak, total, temperature = o.temperature, penalty = o.penalty
+    cdef double peak, first_peak, total, temperature = o.temperature, penalty = o.penalty
     for v in range(V):
         z[v] = logits[v]
-    peak = row_max(z, V)
+    peak = first_peak = row_max(z, V)
     total = log(row_exp(z, weights, V, peak)) + peak
     if seen != NULL:
         for v in range(V):
@@ -110,6 +110,7 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
     if allowed != NULL:
         for v in range(V):
             z[v] = z[v] if allowed[v] else -INFINITY
+            weights[v] = weights[v] if allowed[v] else 0
     if seen != NULL or allowed != NULL:
         peak = row_max(z, V)
     if temperature == 0:
@@ -117,7 +118,7 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
             token += 1
     else:
         # At a temperature of 1 the weights of the softmax above are those that draw.
-        if temperature != 1 or seen != NULL or allowed != NULL:
+        if temperature != 1 or seen != NULL or peak != first_peak:
             for v in range(V):
                 weights[v] = fs_exp_d((z[v] - peak) / temperature)
         if o.top_k > 0 or o.top_p < 1 or o.min_p > 0:

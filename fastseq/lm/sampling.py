@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 
-CHUNK = 64  # tokens drawn at a time when streaming: milliseconds
+_CHUNK = 64, 1024  # least and most tokens drawn at a time when streaming
+_CHUNK_WORK = 1 << 26  # multiply-adds of a chunk between them: milliseconds
 _PRIME_WINDOW = 256
 _TOKEN_BYTES = 24  # a token, its log-probability and a random number
 
@@ -140,6 +141,13 @@ class Decoder:
             self._seen = np.zeros((count, size), np.uint8)
             self._seen[:, prime[prime != vocabulary.eod_id]] = 1
 
+    @property
+    def chunk(self) -> int:
+        """How many tokens to draw at once when streaming: packing the weights takes time, too."""
+        _, _, w_ih, _, w_hh, _ = self._weights
+        work = w_ih.size + w_hh.size + self._head[0].size
+        return min(max(_CHUNK_WORK // work, _CHUNK[0]), _CHUNK[1])
+
     def draw(self, length: int) -> Samples:
         """The next `length` tokens of every row."""
         count, s = len(self._last), self.settings
@@ -254,7 +262,7 @@ def generate(
     def drawn() -> Iterator[int]:
         left = length
         while left is None or left > 0:
-            count = CHUNK if left is None else min(CHUNK, left)
+            count = decoder.chunk if left is None else min(decoder.chunk, left)
             yield from decoder.draw(count).ids[0].tolist()
             left = None if left is None else left - count
 
