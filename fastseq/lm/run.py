@@ -61,10 +61,11 @@ class RunDirectory:
         self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
-        """Temporary files of a process that was killed while it wrote them."""
-        for path in self.path.glob(".*.tmp"):
-            with suppress(OSError):
-                path.unlink()
+        """Temporary checkpoints of a process that was killed while it wrote them."""
+        for name in BEST, LAST:
+            for path in self.path.glob(f".{name}.[0-9]*.tmp"):
+                with suppress(OSError):
+                    path.unlink()
 
     def __enter__(self) -> Self:
         return self

@@ -55,7 +55,8 @@ def _expand(path: Path) -> list[Path]:
         return _files_below(path)
     if path.exists():
         return [path]
-    matches = sorted(glob.glob(str(path), recursive=True))
+    # A pattern finds links that lead nowhere, too.
+    matches = sorted(filter(os.path.exists, glob.glob(str(path), recursive=True)))
     if not matches:
         raise FileNotFoundError(f"{path}: no such file or folder")
     return [file for match in matches for file in _expand(Path(match))]

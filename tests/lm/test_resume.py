@@ -118,9 +118,10 @@ def test_a_checkpoint_older_than_the_metrics(tmp_path):
     with open(out / "metrics.jsonl", "ab") as file:
         file.write(b'{"step": 16, "half a li')
     (out / ".last.safetensors.123.tmp").write_bytes(b"half a checkpoint")
+    (out / ".report.tmp").write_bytes(b"somebody else's")
     assert without_times(resume(out).fit()) == without_times(expected)
     assert_same_end(tmp_path / "whole", out)
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [".report.tmp"]
 
 
 PROGRAM = """

@@ -138,7 +138,8 @@ def test_sources_are_files_folders_and_patterns(tmp_path):
 
 
 def test_missing_sources_are_named(tmp_path):
-    for name in "none.txt", "none*":
+    (tmp_path / "none-linked.txt").symlink_to(tmp_path / "none.txt")
+    for name in "none.txt", "none*", "none-linked.txt":
         with pytest.raises(FileNotFoundError, match=r"none.*: no such file or folder"):
             find_sources(tmp_path / name)
     with pytest.raises(TextError, match=r"expected files ending in \.txt"):
