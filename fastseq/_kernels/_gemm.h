@@ -10,6 +10,7 @@
  *    hide the latency of its additions. One to three rows take several panels at once instead.
  * c. a is read in place when its rows are contiguous, unless they lie a multiple of 1 kB apart
  *    and fight for the same cache sets; then, and when it is transposed, a block is copied.
+ *    Of b, whole panels are read in place when few rows would use them.
  * d. KC x NR of b stays in the first-level cache, MC x KC of a in the second.
  */
 #ifndef FASTSEQ_GEMM_H
@@ -23,6 +24,7 @@
 #define FS_KC 256  /* depth of a block */
 #define FS_MC 280  /* rows of a block of a; a multiple of 14 */
 #define FS_NC 2048 /* columns of b that are packed at a time */
+#define FS_FEW 56  /* rows for which b is not packed, if it is small */
 #define FS_STAYS (512 << 10) /* bytes of packed b that stay in the second-level cache */
 #define FS_LANES(real) ((ptrdiff_t)(FS_BYTES / sizeof(real)))
 

@@ -6,10 +6,11 @@
 #define NR (2 * VL)
 
 /* One tile: M rows, V vectors (1: half a panel, 2: a panel, ...); a[m * rows + k * step].
+ * Panels of b begin `panel` apart, the rows of one lie `deep` apart.
  * start: the sums begin at c (else at zero). bias (or NULL) is added to their beginning. */
 FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdiff_t K,
                            const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
-                           REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+                           ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     VEC sum[FS_MR][8];
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) {
@@ -25,7 +26,7 @@ FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdi
         VEC right[8];
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            right[v] = *(const MEM *)(b + (v / 2) * panel + k * NR + (v % 2) * VL);
+            right[v] = *(const MEM *)(b + (v / 2) * panel + k * deep + (v % 2) * VL);
 #pragma GCC unroll 16
         for (int m = 0; m < M; m++) {
             VEC left = a[m * rows + k * step] - (VEC){0};
@@ -41,11 +42,11 @@ FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdi
 
 /* The tile's row count has to be a constant for its sums to live in registers. */
 #define FS_TILE_CASE(m, v) \
-    case m: FS(fs_tile)(m, v, step, K, a, rows, b, panel, c, ldc, start, bias); break
+    case m: FS(fs_tile)(m, v, step, K, a, rows, b, panel, deep, c, ldc, start, bias); break
 
 FS_INLINE void FS(fs_tile_rows)(int M, const int V, const ptrdiff_t step, ptrdiff_t K,
-                                const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
-                                ptrdiff_t ldc, int start, const REAL *bias) {
+                                const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t deep,
+                                REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t panel = 0;
     switch (M) {
         FS_TILE_CASE(1, V); FS_TILE_CASE(2, V); FS_TILE_CASE(3, V); FS_TILE_CASE(4, V);
@@ -63,16 +64,24 @@ FS_INLINE void FS(fs_tile_rows)(int M, const int V, const ptrdiff_t step, ptrdif
 static __attribute__((noinline)) void FS(fs_tile_any)(
     int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
     ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, 2, FS_MS, K, a, 1, b, c, ldc, start, bias);
-    else FS(fs_tile_rows)(M, 2, 1, K, a, rows, b, c, ldc, start, bias);
+    if (packed) FS(fs_tile_rows)(M, 2, FS_MS, K, a, 1, b, NR, c, ldc, start, bias);
+    else FS(fs_tile_rows)(M, 2, 1, K, a, rows, b, NR, c, ldc, start, bias);
 }
 
-/* The same for half a panel. */
+/* The same for a panel of b where it stands: its rows lie `deep` apart. */
+static __attribute__((noinline)) void FS(fs_tile_in_place)(
+    int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t deep,
+    REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+    const ptrdiff_t step = packed ? FS_MS : 1;
+    FS(fs_tile_rows)(M, 2, step, K, a, packed ? 1 : rows, b, deep, c, ldc, start, bias);
+}
+
+/* The same for half a packed panel. */
 static __attribute__((noinline)) void FS(fs_tile_half)(
     int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
     ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, 1, FS_MS, K, a, 1, b, c, ldc, start, bias);
-    else FS(fs_tile_rows)(M, 1, 1, K, a, rows, b, c, ldc, start, bias);
+    if (packed) FS(fs_tile_rows)(M, 1, FS_MS, K, a, 1, b, NR, c, ldc, start, bias);
+    else FS(fs_tile_rows)(M, 1, 1, K, a, rows, b, NR, c, ldc, start, bias);
 }
 
 /* A tile of which only `columns` columns exist: computed aside, then copied. */
@@ -93,7 +102,7 @@ static void FS(fs_tile_edge)(int M, int packed, ptrdiff_t K, const REAL *a, ptrd
 /* One to three rows, several panels at once (see b. in _gemm.h). */
 static __attribute__((noinline)) void FS(fs_tile_thin)(
     int M, int panels, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b,
-    ptrdiff_t panel, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+    ptrdiff_t panel, ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t step = 1;
     if (panels == 4)
         switch (M) { FS_TILE_CASE(1, 8); FS_TILE_CASE(2, 8); FS_TILE_CASE(3, 8); }
@@ -198,13 +207,14 @@ static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff
 
 /* One to three rows: see b. in _gemm.h. Returns the columns done, whole pairs of panels. */
 static ptrdiff_t FS(fs_block_thin)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a,
-                                   ptrdiff_t rs, const REAL *b, ptrdiff_t panel, REAL *c,
-                                   ptrdiff_t ldc, int start, const REAL *bias) {
+                                   ptrdiff_t rs, const REAL *b, ptrdiff_t panel,
+                                   ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start,
+                                   const REAL *bias) {
     ptrdiff_t n = 0;
     for (int panels = FS_MR > 6 ? 4 : 2; n + 2 * NR <= N; n += panels * NR) {
         if (n + panels * NR > N) panels = 2;
-        FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, c + n, ldc, start,
-                         bias ? bias + n : NULL);
+        FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, deep, c + n, ldc,
+                         start, bias ? bias + n : NULL);
     }
     return n;
 }
@@ -221,11 +231,11 @@ FS_INLINE void FS(fs_ask)(int M, const REAL *c, ptrdiff_t ldc) {
  * Few rows: each panel meets all of them while it is in the first-level cache. Many rows: each
  * tile of rows meets all panels, so that c is written along its rows. */
 static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
-                         int packed, const REAL *b, ptrdiff_t panel, REAL *c, ptrdiff_t ldc,
-                         int start, const REAL *bias) {
+                         int packed, const REAL *b, ptrdiff_t panel, ptrdiff_t deep, REAL *c,
+                         ptrdiff_t ldc, int start, const REAL *bias) {
     ptrdiff_t begin = 0, width = NR, tile = 0;
     if (M <= 3 && !packed)
-        begin = FS(fs_block_thin)(M, N, K, a, rs, b, panel, c, ldc, start, bias);
+        begin = FS(fs_block_thin)(M, N, K, a, rs, b, panel, deep, c, ldc, start, bias);
     if (M > 64 && K * N * (ptrdiff_t)sizeof(REAL) <= FS_STAYS) width = N;
     for (ptrdiff_t stretch = begin; stretch < N; stretch += width, tile = 0)
         for (ptrdiff_t m = 0; m < M;) {
@@ -236,7 +246,10 @@ static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, p
                 if (width == N) FS(fs_ask)(share, to + NR, ldc);
                 else if (m + share < M) FS(fs_ask)(share, to + share * ldc, ldc);
                 else FS(fs_ask)(share, c + n + NR, ldc);
-                if (n + NR <= N)
+                if (deep != NR)
+                    FS(fs_tile_in_place)(share, packed, K, a + tile, rs, column, deep, to, ldc,
+                                         start, shift);
+                else if (n + NR <= N)
                     FS(fs_tile_any)(share, packed, K, a + tile, rs, column, to, ldc, start,
                                     shift);
                 else
@@ -266,8 +279,8 @@ FS_INLINE void FS(fs_copy)(ptrdiff_t n, const REAL *x, ptrdiff_t stride, REAL *o
 
 /* c = a @ b with b already packed (K deep); a[m * rs + k * cs]. */
 static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
-                        ptrdiff_t cs, const REAL *b, ptrdiff_t panel, REAL *c, ptrdiff_t ldc,
-                        int start, const REAL *bias, REAL *scratch) {
+                        ptrdiff_t cs, const REAL *b, ptrdiff_t panel, ptrdiff_t deep, REAL *c,
+                        ptrdiff_t ldc, int start, const REAL *bias, REAL *scratch) {
     int columns = cs != 1 && M > 1, copies = !columns && (cs != 1 || FS(fs_collides)(M, K, rs));
     for (ptrdiff_t m = 0; m < M; m += FS_MC) {
         ptrdiff_t rows = M - m < FS_MC ? M - m : FS_MC;
@@ -281,8 +294,8 @@ static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, pt
                     FS(fs_copy)(depth, block + i * rs, cs, scratch + i * stride);
             }
             if (columns || copies) block = scratch;
-            FS(fs_block)(rows, N, depth, block, stride, columns, b + k * NR, panel, c + m * ldc,
-                         ldc, start || k > 0, k > 0 ? NULL : bias);
+            FS(fs_block)(rows, N, depth, block, stride, columns, b + k * deep, panel, deep,
+                         c + m * ldc, ldc, start || k > 0, k > 0 ? NULL : bias);
         }
     }
 }
@@ -291,25 +304,36 @@ static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, pt
 FS_INLINE void FS(fs_times_packed)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a,
                                    ptrdiff_t rs, const REAL *packed, REAL *c, ptrdiff_t ldc,
                                    int start, REAL *scratch) {
-    FS(fs_rows)(M, N, K, a, rs, 1, packed, K * NR, c, ldc, start, NULL, scratch);
+    FS(fs_rows)(M, N, K, a, rs, 1, packed, K * NR, NR, c, ldc, start, NULL, scratch);
+}
+
+/* Whether packing b costs more than it saves: few rows use it, from the second-level cache. */
+FS_INLINE int FS(fs_in_place)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, ptrdiff_t cs) {
+    int stays = K * N * (ptrdiff_t)sizeof(REAL) <= 2 * FS_STAYS;
+    return cs == 1 && (M <= 3 || (M <= FS_FEW && stays));
 }
 
 /* c = a @ b for any strides of a and b; columns of c are contiguous. Returns 0 without memory. */
 static int FS(fs_gemm)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs_a,
                        ptrdiff_t cs_a, const REAL *b, ptrdiff_t rs_b, ptrdiff_t cs_b, REAL *c,
                        ptrdiff_t ldc, int accumulate, const REAL *bias) {
-    ptrdiff_t width = N < FS_NC ? N : FS_NC, deep = K < FS_KC ? K : FS_KC;
-    REAL *packed = fs_allocate(FS(fs_packed_size)(deep, width) + FS(fs_scratch_size)(M),
-                               sizeof(REAL));
+    ptrdiff_t in_place = FS(fs_in_place)(M, N, K, cs_b) ? N / NR * NR : 0, rest = N - in_place;
+    ptrdiff_t width = rest < FS_NC ? rest : FS_NC, deep = K < FS_KC ? K : FS_KC;
+    ptrdiff_t size = FS(fs_packed_size)(deep, width);
+    REAL *packed = fs_allocate(size + FS(fs_scratch_size)(M), sizeof(REAL));
     if (!packed) return 0;
-    REAL *scratch = packed + FS(fs_packed_size)(deep, width);
-    for (ptrdiff_t n = 0; n < N; n += FS_NC) {
+    REAL *scratch = packed + size;
+    if (in_place)
+        FS(fs_rows)(M, in_place, K, a, rs_a, cs_a, b, NR, rs_b, c, ldc, accumulate, bias, scratch);
+    for (ptrdiff_t n = in_place; n < N; n += FS_NC) {
         ptrdiff_t columns = N - n < FS_NC ? N - n : FS_NC;
         for (ptrdiff_t k = 0; k < K || k == 0; k += FS_KC) {
             ptrdiff_t depth = K - k < FS_KC ? K - k : FS_KC;
+            int start = accumulate || k > 0;
+            const REAL *shift = bias && k == 0 ? bias + n : NULL;
             FS(fs_pack)(depth, columns, b + k * rs_b + n * cs_b, rs_b, cs_b, packed);
-            FS(fs_rows)(M, columns, depth, a + k * cs_a, rs_a, cs_a, packed, depth * NR, c + n,
-                        ldc, accumulate || k > 0, k > 0 ? NULL : bias ? bias + n : NULL, scratch);
+            FS(fs_rows)(M, columns, depth, a + k * cs_a, rs_a, cs_a, packed, depth * NR, NR,
+                        c + n, ldc, start, shift, scratch);
         }
     }
     free(packed);
