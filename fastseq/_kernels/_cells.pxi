@@ -31,7 +31,7 @@ cdef struct Part:
 cdef inline Part own_part(const Sequence *q, bint columns) noexcept nogil:
     cdef int count = fs_team_size(), n = fs_team_member()
     if columns:
-        return Part(0, q.B, share_start(q.H, count, n), share_start(q.H, count, n + 1))
+        return Part(0, q.B, panels_start(q.H, count, n), panels_start(q.H, count, n + 1))
     return Part(q.B * n // count, q.B * (n + 1) // count, 0, q.H)
 
 
@@ -60,14 +60,20 @@ cdef inline int row_team(const Sequence *q, Py_ssize_t gates) noexcept nogil:
 
 # Bytes of a recurrent weight that a second-level cache holds beside all the rest.
 cdef Py_ssize_t WEIGHT_BYTES = 1 << 20
+cdef Py_ssize_t PANEL = 64  # columns of any build's panel, or of several
 
 
 cdef inline int column_team(const Sequence *q, Py_ssize_t gates, size_t size) noexcept nogil:
     """Threads for a recurrence by columns, whole panels; 1 where rows are better."""
     cdef bint small = gates * q.H * q.P * <Py_ssize_t> size <= WEIGHT_BYTES
-    if small or q.lengths != NULL or q.P != q.H or q.H % 32:
+    if small or q.lengths != NULL or q.P != q.H or q.H % PANEL:
         return 1
-    return team(<double> q.T * q.B * q.P * q.H * gates, q.H // 64)
+    return team(<double> q.T * q.B * q.P * q.H * gates, q.H // PANEL)
+
+
+cdef inline Py_ssize_t panels_start(Py_ssize_t length, int threads, int s) noexcept nogil:
+    """Where share s of whole panels begins: each thread packs its own."""
+    return length // PANEL * s // threads * PANEL
 
 
 cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ssize_t columns,

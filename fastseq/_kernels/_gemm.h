@@ -6,12 +6,14 @@
  *
  * a. Every sum runs over k = 0, 1, 2, ... in this order, with one fused multiply-add a step,
  *    whatever the tile, the block or the thread: results don't depend on any of them.
- * b. Rows are shared out evenly (32 = 11 + 11 + 10, not 14 + 14 + 4), since a thin tile cannot
- *    hide the latency of its additions. One to three rows take several panels at once instead.
- * c. a is read in place when its rows are contiguous, unless they lie a multiple of 1 kB apart
- *    and fight for the same cache sets; then, and when it is transposed, a block is copied.
- *    Of b, whole panels are read in place when few rows would use them.
- * d. KC x NR of b stays in the first-level cache, MC x KC of a in the second.
+ * b. A tile is wide rather than high: of its few rows each number of a serves a whole panel, so
+ *    that few instructions come with the multiplications. Rows are shared out evenly (32 = 6 + 6 +
+ *    5 + 5 + 5 + 5), since a thin tile cannot hide the latency of its additions. One or two rows
+ *    take two panels at once instead.
+ * c. a is read in place when its rows are contiguous; a block of a transposed one is copied. Of b,
+ *    whole panels are read in place when few rows would use them.
+ * d. A tile's rows of a, KC deep, stay in the first-level cache, the packed NC columns of b and
+ *    MC x KC of a in the second.
  */
 #ifndef FASTSEQ_GEMM_H
 #define FASTSEQ_GEMM_H
@@ -22,10 +24,11 @@
 #include "_simd.h"
 
 #define FS_KC 256  /* depth of a block */
-#define FS_MC 280  /* rows of a block of a; a multiple of 14 */
-#define FS_NC 2048 /* columns of b that are packed at a time */
+#define FS_MC 288  /* rows of a block of a; a multiple of FS_MR */
+#define FS_NC 768  /* columns of b that are packed at a time */
+#define FS_THIN 2  /* rows: see b. */
 #define FS_FEW 56  /* rows for which b is not packed, if it is small */
-#define FS_STAYS (512 << 10) /* bytes of packed b that stay in the second-level cache */
+#define FS_STAYS (FS_BYTES * 12 << 10) /* bytes of b that stay in the second-level cache */
 #define FS_LANES(real) ((ptrdiff_t)(FS_BYTES / sizeof(real)))
 
 /* Memory for the time of a kernel: whole cache lines, large pages where they pay, to be given to

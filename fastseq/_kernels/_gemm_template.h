@@ -3,31 +3,31 @@
 #define VEC FS(fs_vec)
 #define MEM FS(fs_mem)
 #define VL FS_LANES(REAL)
-#define NR (2 * VL)
+#define NR (FS_NV * VL)
 
-/* One tile: M rows, V vectors (1: half a panel, 2: a panel, ...); a[m * rows + k * step].
- * Panels of b begin `panel` apart, the rows of one lie `deep` apart.
+/* One tile: M rows, V vectors (FS_NV: a panel); a[m * rows + k * step]. Panels of b begin `panel`
+ * apart, the rows of one lie `deep` apart.
  * start: the sums begin at c (else at zero). bias (or NULL) is added to their beginning. */
 FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdiff_t K,
                            const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
                            ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
-    VEC sum[FS_MR][8];
+    VEC sum[FS_MR][2 * FS_NV];
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) {
         VEC base = {0};
         if (bias) base = *(const MEM *)(bias + v * VL);
-#pragma GCC unroll 16
+#pragma GCC unroll 8
         for (int m = 0; m < M; m++) {
             sum[m][v] = base;
             if (start) sum[m][v] += *(const MEM *)(c + m * ldc + v * VL);
         }
     }
     for (ptrdiff_t k = 0; k < K; k++) {
-        VEC right[8];
+        VEC right[2 * FS_NV];
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            right[v] = *(const MEM *)(b + (v / 2) * panel + k * deep + (v % 2) * VL);
-#pragma GCC unroll 16
+            right[v] = *(const MEM *)(b + (v / FS_NV) * panel + k * deep + (v % FS_NV) * VL);
+#pragma GCC unroll 8
         for (int m = 0; m < M; m++) {
             VEC left = a[m * rows + k * step] - (VEC){0};
 #pragma GCC unroll 8
@@ -36,11 +36,11 @@ FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdi
     }
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++)
-#pragma GCC unroll 16
+#pragma GCC unroll 8
         for (int m = 0; m < M; m++) *(MEM *)(c + m * ldc + v * VL) = sum[m][v];
 }
 
-/* The tile's row count has to be a constant for its sums to live in registers. */
+/* Rows and vectors have to be constants for the tile's sums to live in registers. */
 #define FS_TILE_CASE(m, v) \
     case m: FS(fs_tile)(m, v, step, K, a, rows, b, panel, deep, c, ldc, start, bias); break
 
@@ -53,61 +53,57 @@ FS_INLINE void FS(fs_tile_rows)(int M, const int V, const ptrdiff_t step, ptrdif
 #if FS_MR > 4
         FS_TILE_CASE(5, V); FS_TILE_CASE(6, V);
 #endif
-#if FS_MR > 6
-        FS_TILE_CASE(7, V); FS_TILE_CASE(8, V); FS_TILE_CASE(9, V); FS_TILE_CASE(10, V);
-        FS_TILE_CASE(11, V); FS_TILE_CASE(12, V); FS_TILE_CASE(13, V); FS_TILE_CASE(14, V);
+    }
+}
+
+FS_INLINE void FS(fs_tile_vectors)(int M, int V, const ptrdiff_t step, ptrdiff_t K, const REAL *a,
+                                   ptrdiff_t rows, const REAL *b, REAL *c, ptrdiff_t ldc,
+                                   int start, const REAL *bias) {
+    switch (V) {
+    case 1: FS(fs_tile_rows)(M, 1, step, K, a, rows, b, NR, c, ldc, start, bias); break;
+    case 2: FS(fs_tile_rows)(M, 2, step, K, a, rows, b, NR, c, ldc, start, bias); break;
+#if FS_NV > 2
+    case 3: FS(fs_tile_rows)(M, 3, step, K, a, rows, b, NR, c, ldc, start, bias); break;
+    case 4: FS(fs_tile_rows)(M, 4, step, K, a, rows, b, NR, c, ldc, start, bias); break;
 #endif
     }
 }
 
 /* packed: a holds columns a[k * FS_MS + m], as fs_pack_columns leaves them; else rows. */
 static __attribute__((noinline)) void FS(fs_tile_any)(
-    int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
+    int M, int V, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
     ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, 2, FS_MS, K, a, 1, b, NR, c, ldc, start, bias);
-    else FS(fs_tile_rows)(M, 2, 1, K, a, rows, b, NR, c, ldc, start, bias);
+    if (packed) FS(fs_tile_vectors)(M, V, FS_MS, K, a, 1, b, c, ldc, start, bias);
+    else FS(fs_tile_vectors)(M, V, 1, K, a, rows, b, c, ldc, start, bias);
 }
 
-/* The same for a panel of b where it stands: its rows lie `deep` apart. */
+/* The same for a whole panel of b where it stands: its rows lie `deep` apart. */
 static __attribute__((noinline)) void FS(fs_tile_in_place)(
     int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t deep,
     REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t step = packed ? FS_MS : 1;
-    FS(fs_tile_rows)(M, 2, step, K, a, packed ? 1 : rows, b, deep, c, ldc, start, bias);
+    FS(fs_tile_rows)(M, FS_NV, step, K, a, packed ? 1 : rows, b, deep, c, ldc, start, bias);
 }
 
-/* The same for half a packed panel. */
-static __attribute__((noinline)) void FS(fs_tile_half)(
-    int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, REAL *c,
-    ptrdiff_t ldc, int start, const REAL *bias) {
-    if (packed) FS(fs_tile_rows)(M, 1, FS_MS, K, a, 1, b, NR, c, ldc, start, bias);
-    else FS(fs_tile_rows)(M, 1, 1, K, a, rows, b, NR, c, ldc, start, bias);
-}
-
-/* A tile of which only `columns` columns exist: computed aside, then copied. */
-static void FS(fs_tile_edge)(int M, int packed, ptrdiff_t K, const REAL *a, ptrdiff_t rows,
-                             const REAL *b, REAL *c, ptrdiff_t ldc, ptrdiff_t columns, int start,
+/* A tile whose last vector has fewer columns: computed aside, then copied. */
+static void FS(fs_tile_edge)(int M, ptrdiff_t columns, int packed, ptrdiff_t K, const REAL *a,
+                             ptrdiff_t rows, const REAL *b, REAL *c, ptrdiff_t ldc, int start,
                              const REAL *bias) {
     REAL tile[FS_MR * NR] = {0}, shift[NR] = {0};
     size_t bytes = (size_t)columns * sizeof(REAL);
     if (bias) memcpy(shift, bias, bytes);
     for (int m = 0; m < M && start; m++) memcpy(tile + m * NR, c + m * ldc, bytes);
-    if (columns <= VL)
-        FS(fs_tile_half)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
-    else
-        FS(fs_tile_any)(M, packed, K, a, rows, b, tile, NR, start, bias ? shift : NULL);
+    FS(fs_tile_any)(M, (int)(columns / VL + 1), packed, K, a, rows, b, tile, NR, start,
+                    bias ? shift : NULL);
     for (int m = 0; m < M; m++) memcpy(c + m * ldc, tile + m * NR, bytes);
 }
 
-/* One to three rows, several panels at once (see b. in _gemm.h). */
+/* One or two rows, two panels (see b. in _gemm.h). */
 static __attribute__((noinline)) void FS(fs_tile_thin)(
-    int M, int panels, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b,
-    ptrdiff_t panel, ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
+    int M, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
+    ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start, const REAL *bias) {
     const ptrdiff_t step = 1;
-    if (panels == 4)
-        switch (M) { FS_TILE_CASE(1, 8); FS_TILE_CASE(2, 8); FS_TILE_CASE(3, 8); }
-    else
-        switch (M) { FS_TILE_CASE(1, 4); FS_TILE_CASE(2, 4); FS_TILE_CASE(3, 4); }
+    switch (M) { FS_TILE_CASE(1, 2 * FS_NV); FS_TILE_CASE(2, 2 * FS_NV); }
 }
 #undef FS_TILE_CASE
 
@@ -143,8 +139,8 @@ FS_INLINE VEC FS(fs_load)(const REAL *x, ptrdiff_t n) {
     return v;
 }
 
-/* Half a panel (VL columns): b[k * rs + n * cs], of which `columns` exist. */
-static void FS(fs_pack_half)(ptrdiff_t K, ptrdiff_t columns, const REAL *b, ptrdiff_t rs,
+/* One vector of a panel (VL columns): b[k * rs + n * cs], of which `columns` exist. */
+static void FS(fs_pack_strip)(ptrdiff_t K, ptrdiff_t columns, const REAL *b, ptrdiff_t rs,
                              ptrdiff_t cs, REAL *out) {
     ptrdiff_t k = 0;
     if (cs == 1)
@@ -161,8 +157,8 @@ static void FS(fs_pack)(ptrdiff_t K, ptrdiff_t N, const REAL *b, ptrdiff_t rs, p
                         REAL *packed) {
     for (ptrdiff_t n = 0; n < N; n += NR) {
         REAL *out = packed + n * K;
-        FS(fs_pack_half)(K, N - n, b + n * cs, rs, cs, out);
-        FS(fs_pack_half)(K, N - n - VL, b + (n + VL) * cs, rs, cs, out + VL);
+        for (ptrdiff_t v = 0; v < NR; v += VL)
+            FS(fs_pack_strip)(K, N - n - v, b + (n + v) * cs, rs, cs, out + v);
     }
 }
 
@@ -191,11 +187,10 @@ static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff
             int share = FS(fs_share)(M - m);
             const REAL *from = a + m * rs;
             if (rs == 1 && m + FS_MS <= M)
-                FS(fs_copy_columns)(FS_MS, first, last, from, cs, tile);
-            else if (rs == 1 && share == 12)
-                FS(fs_copy_columns)(12, first, last, from, cs, tile);
-            else if (rs == 1 && share == 14)
-                FS(fs_copy_columns)(14, first, last, from, cs, tile);
+                for (ptrdiff_t k = first; k < last; k++) {
+                    __builtin_prefetch(from + (k + 8) * cs);
+                    memcpy(tile + k * FS_MS, from + k * cs, FS_MS * sizeof(REAL));
+                }
             else
                 for (ptrdiff_t k = first; k < last; k++)
                     for (int i = 0; i < share; i++)
@@ -205,96 +200,82 @@ static void FS(fs_pack_columns)(ptrdiff_t M, ptrdiff_t K, const REAL *a, ptrdiff
     }
 }
 
-/* One to three rows: see b. in _gemm.h. Returns the columns done, whole pairs of panels. */
+/* One or two rows: see b. in _gemm.h. Returns the columns done, whole pairs of panels. */
 static ptrdiff_t FS(fs_block_thin)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a,
                                    ptrdiff_t rs, const REAL *b, ptrdiff_t panel,
                                    ptrdiff_t deep, REAL *c, ptrdiff_t ldc, int start,
                                    const REAL *bias) {
     ptrdiff_t n = 0;
-    for (int panels = FS_MR > 6 ? 4 : 2; n + 2 * NR <= N; n += panels * NR) {
-        if (n + panels * NR > N) panels = 2;
-        FS(fs_tile_thin)((int)M, panels, K, a, rs, b + n / NR * panel, panel, deep, c + n, ldc,
-                         start, bias ? bias + n : NULL);
-    }
+    for (; n + 2 * NR <= N; n += 2 * NR)
+        FS(fs_tile_thin)((int)M, K, a, rs, b + n / NR * panel, panel, deep, c + n, ldc, start,
+                         bias ? bias + n : NULL);
     return n;
 }
 
 /* Ask for a tile of c while the one before it is computed: it may lie far away. */
 FS_INLINE void FS(fs_ask)(int M, const REAL *c, ptrdiff_t ldc) {
-    for (int m = 0; m < M; m++) {
-        __builtin_prefetch(c + m * ldc, 1);
-        __builtin_prefetch(c + m * ldc + NR - 1, 1);
-    }
+    for (int m = 0; m < M; m++)
+#pragma GCC unroll 8
+        for (int v = 0; v <= FS_NV; v++)
+            __builtin_prefetch(c + m * ldc + (v < FS_NV ? v * VL : NR - 1), 1);
 }
 
-/* a @ packed b for a block of rows and a stretch of k. panel: distance between panels.
- * Few rows: each panel meets all of them while it is in the first-level cache. Many rows: each
+/* a @ b for a block of rows and a stretch of k.
+ * Each panel meets all rows; but where there are many, and b stays in the second-level cache, each
  * tile of rows meets all panels, so that c is written along its rows. */
 static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                          int packed, const REAL *b, ptrdiff_t panel, ptrdiff_t deep, REAL *c,
                          ptrdiff_t ldc, int start, const REAL *bias) {
     ptrdiff_t begin = 0, width = NR, tile = 0;
-    if (M <= 3 && !packed)
+    if (M <= FS_THIN && !packed)
         begin = FS(fs_block_thin)(M, N, K, a, rs, b, panel, deep, c, ldc, start, bias);
     if (M > 64 && K * N * (ptrdiff_t)sizeof(REAL) <= FS_STAYS) width = N;
     for (ptrdiff_t stretch = begin; stretch < N; stretch += width, tile = 0)
         for (ptrdiff_t m = 0; m < M;) {
             int share = FS(fs_share)(M - m);
             for (ptrdiff_t n = stretch; n < stretch + width && n < N; n += NR) {
-                const REAL *column = b + n / NR * panel, *shift = bias ? bias + n : NULL;
+                const REAL *from = a + tile, *column = b + n / NR * panel;
+                const REAL *shift = bias ? bias + n : NULL;
+                ptrdiff_t columns = N - n < NR ? N - n : NR;
                 REAL *to = c + m * ldc + n;
                 if (width == N) FS(fs_ask)(share, to + NR, ldc);
                 else if (m + share < M) FS(fs_ask)(share, to + share * ldc, ldc);
                 else FS(fs_ask)(share, c + n + NR, ldc);
                 if (deep != NR)
-                    FS(fs_tile_in_place)(share, packed, K, a + tile, rs, column, deep, to, ldc,
-                                         start, shift);
-                else if (n + NR <= N)
-                    FS(fs_tile_any)(share, packed, K, a + tile, rs, column, to, ldc, start,
-                                    shift);
+                    FS(fs_tile_in_place)(share, packed, K, from, rs, column, deep, to, ldc, start,
+                                         shift);
+                else if (columns % VL == 0)
+                    FS(fs_tile_any)(share, (int)(columns / VL), packed, K, from, rs, column, to,
+                                    ldc, start, shift);
                 else
-                    FS(fs_tile_edge)(share, packed, K, a + tile, rs, column, to, ldc, N - n,
-                                     start, shift);
+                    FS(fs_tile_edge)(share, columns, packed, K, from, rs, column, to, ldc, start,
+                                     shift);
             }
             tile += packed ? K * FS_MS : share * rs;
             m += share;
         }
 }
 
-/* Rows that far apart meet in the same cache sets. */
-FS_INLINE int FS(fs_collides)(ptrdiff_t M, ptrdiff_t K, ptrdiff_t rs) {
-    return M > 3 && K >= 128 && (rs * (ptrdiff_t)sizeof(REAL)) % 1024 == 0;
-}
-
-/* Numbers of scratch that fs_rows needs for a of M x K. */
+/* Numbers of scratch that fs_rows needs for M rows. */
 FS_INLINE ptrdiff_t FS(fs_scratch_size)(ptrdiff_t M) {
     ptrdiff_t rows = M < FS_MC ? M : FS_MC;
-    return (rows / FS_MR + 1) * FS_MS * (FS_KC + 16);
+    return (rows / FS_MR + 1) * FS_MS * FS_KC;
 }
 
-FS_INLINE void FS(fs_copy)(ptrdiff_t n, const REAL *x, ptrdiff_t stride, REAL *out) {
-    if (stride == 1) memcpy(out, x, (size_t)n * sizeof(REAL));
-    else for (ptrdiff_t i = 0; i < n; i++) out[i] = x[i * stride];
-}
-
-/* c = a @ b with b already packed (K deep); a[m * rs + k * cs]. */
+/* c = a @ b, whose panels lie `panel` and their rows `deep` apart; a[m * rs + k * cs]. */
 static void FS(fs_rows)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptrdiff_t rs,
                         ptrdiff_t cs, const REAL *b, ptrdiff_t panel, ptrdiff_t deep, REAL *c,
                         ptrdiff_t ldc, int start, const REAL *bias, REAL *scratch) {
-    int columns = cs != 1 && M > 1, copies = !columns && (cs != 1 || FS(fs_collides)(M, K, rs));
     for (ptrdiff_t m = 0; m < M; m += FS_MC) {
         ptrdiff_t rows = M - m < FS_MC ? M - m : FS_MC;
         for (ptrdiff_t k = 0; k < K || k == 0; k += FS_KC) {
-            ptrdiff_t depth = K - k < FS_KC ? K - k : FS_KC, stride = rs;
+            ptrdiff_t depth = K - k < FS_KC ? K - k : FS_KC;
             const REAL *block = a + m * rs + k * cs;
-            if (columns) FS(fs_pack_columns)(rows, depth, block, rs, cs, scratch);
-            if (copies) {
-                stride = FS_KC + 16;
-                for (ptrdiff_t i = 0; i < rows; i++)
-                    FS(fs_copy)(depth, block + i * rs, cs, scratch + i * stride);
+            if (cs != 1) {
+                FS(fs_pack_columns)(rows, depth, block, rs, cs, scratch);
+                block = scratch;
             }
-            if (columns || copies) block = scratch;
-            FS(fs_block)(rows, N, depth, block, stride, columns, b + k * deep, panel, deep,
+            FS(fs_block)(rows, N, depth, block, rs, cs != 1, b + k * deep, panel, deep,
                          c + m * ldc, ldc, start || k > 0, k > 0 ? NULL : bias);
         }
     }
@@ -309,8 +290,8 @@ FS_INLINE void FS(fs_times_packed)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const 
 
 /* Whether packing b costs more than it saves: few rows use it, from the second-level cache. */
 FS_INLINE int FS(fs_in_place)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, ptrdiff_t cs) {
-    int stays = K * N * (ptrdiff_t)sizeof(REAL) <= 2 * FS_STAYS;
-    return cs == 1 && (M <= 3 || (M <= FS_FEW && stays));
+    int stays = K * N * (ptrdiff_t)sizeof(REAL) <= FS_STAYS;
+    return cs == 1 && (M <= FS_THIN || (M <= FS_FEW && stays));
 }
 
 /* c = a @ b for any strides of a and b; columns of c are contiguous. Returns 0 without memory. */

@@ -31,7 +31,7 @@ cdef inline Py_ssize_t whole_panels(Py_ssize_t columns) noexcept nogil:
 
 
 cdef inline Py_ssize_t apart(Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
-    """Distance of zT's rows: no multiple of 1 kB (see c. in _gemm.h)."""
+    """Distance of zT's rows: those a multiple of 1 kB apart fight for the same cache sets."""
     return rows + 16 if rows * size % 1024 == 0 else rows
 
 

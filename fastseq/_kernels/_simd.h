@@ -18,15 +18,18 @@
 
 #if defined(__AVX512F__)
 #define FS_BYTES 64 /* one register */
-#define FS_MR 14    /* rows of the micro-tile: 14 x 2 accumulators, 2 of b, 1 of a, 31 of 32 */
-#define FS_MS 16    /* their distance when packed */
+#define FS_MR 6     /* rows of the micro-tile */
+#define FS_NV 4     /* its vectors: 6 x 4 accumulators, 4 of b, 1 of a, 29 of 32 registers */
+#define FS_MS 8     /* distance of its columns of a when packed */
 #elif defined(__AVX2__)
 #define FS_BYTES 32
-#define FS_MR 6     /* 6 x 2 accumulators, 2 of b, 1 of a, 15 of 16 registers */
+#define FS_MR 6
+#define FS_NV 2     /* 6 x 2 accumulators, 2 of b, 1 of a, 15 of 16 registers */
 #define FS_MS 8
 #else
 #define FS_BYTES 16
 #define FS_MR 4
+#define FS_NV 2
 #define FS_MS 4
 #endif
 
