@@ -22,6 +22,7 @@ FS_INLINE void FS(fs_tile)(const int M, const int V, const ptrdiff_t step, ptrdi
             if (start) sum[m][v] += *(const MEM *)(c + m * ldc + v * VL);
         }
     }
+#pragma GCC unroll 2 /* half as many instructions for the loop itself */
     for (ptrdiff_t k = 0; k < K; k++) {
         VEC right[2 * FS_NV];
 #pragma GCC unroll 8
