@@ -104,7 +104,7 @@ def from_json(cls: type[_T], text: str) -> _T:
         raise ValueError(f"{cls.__name__}: expected JSON, got something too deep") from None
     if not isinstance(values, dict):
         raise ValueError(f"{cls.__name__}: expected a JSON object, got {type(values).__name__}")
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # a dataclass
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # T is a dataclass
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{cls.__name__}: unknown keys: {', '.join(unknown)}")
     return cls(**values)

@@ -226,7 +226,7 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     text = ""
     for piece in pieces:
         text += piece
-        found = [(text.find(word) + len(word), text.find(word)) for word in stop if word in text]
+        found = [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]
         if found:
             _, begin = min(found)
             yield text[:begin]

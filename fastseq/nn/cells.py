@@ -58,21 +58,17 @@ class Direction:
         self.dtype = w_hh.dtype
         self.width, self.state_size = w_hh.shape
         self.hidden_size = self.width // GATES[cell]
-        self._forget_buffers()
-
-    # -- buffers ---------------------------------------------------------------------------
-
-    def _forget_buffers(self) -> None:
         self._buffers = Buffers(self.dtype)
         self._size: tuple[int, int] | None = None
         self._lengths: np.ndarray | None = None
         self._row = np.zeros(self.width, self.dtype)
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.cell, self.w_hh, self.b_ih, self.b_hh, self.w_hr, self.reverse
+    # -- buffers ---------------------------------------------------------------------------
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)  # type: ignore[misc]  # nothing but parameters is worth copying
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Nothing but parameters is worth copying.
+        parts = self.cell, self.w_hh, self.b_ih, self.b_hh, self.w_hr, self.reverse
+        return type(self), parts
 
     def _resize(self, T: int, B: int) -> None:
         H, P = self.hidden_size, self.state_size

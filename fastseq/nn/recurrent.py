@@ -162,7 +162,7 @@ class LSTM(Recurrent):
         assert c is not None
         return y, (h, c)
 
-    def backward(  # type: ignore[override]
+    def backward(  # type: ignore[override]  # an LSTM's state is a pair, its gradient, too
         self,
         grad_output: np.ndarray | None,
         grad_state: tuple[np.ndarray | None, np.ndarray | None] | None = None,

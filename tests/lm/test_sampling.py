@@ -48,7 +48,7 @@ def test_log_probs_are_those_of_score(vocabulary, options, prime):
 
 
 @pytest.mark.parametrize("prime", ["", "ab", "?"])
-@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 2050])  # chunks are of 1024
+@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 2050])  # this model's chunks are of 1024
 def test_streamed_batched_and_plain_samples_agree(prime, length):
     lm = build()
     text = lm.sample(prime, length, seed=3)
@@ -127,7 +127,7 @@ texts = st.text("ab", min_size=1, max_size=3)
 def test_text_ends_before_the_first_stop_string(pieces, stop):
     """However the text is cut, it is the stop string that is complete first."""
     text = "".join(pieces)
-    found = [(text.find(word) + len(word), text.find(word)) for word in stop if word in text]
+    found = [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]
     begin = min(found)[1] if found else len(text)
     assert "".join(until_stop(pieces, stop)) == text[:begin]
 
