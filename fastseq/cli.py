@@ -210,7 +210,9 @@ def _add_train(subparsers: Any) -> None:
 
 
 def _add_text_options(group: Any) -> None:
-    group.add_argument("paths", nargs="+", metavar="PATH", help="file, folder or glob pattern")
+    group.add_argument(
+        "paths", nargs="+", type=not_empty, metavar="PATH", help="file, folder or glob pattern"
+    )
     group.add_argument(
         "--level", choices=("char", "word", "byte"), default=argparse.SUPPRESS,
         help="what a token is (default: char)",
@@ -233,7 +235,7 @@ def _fraction_or_path(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        return text
+        return not_empty(text)
 
 
 def _int_or_none(text: str) -> int | None:
@@ -269,7 +271,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     one = budget.add_mutually_exclusive_group()
     _add_field(one, config, "epochs", "passes over the text", type=float, shown=config().epochs)
     _add_field(one, config, "steps", "updates", type=int)
-    _add_field(one, config, "minutes", "time", type=float)
+    _add_field(one, config, "minutes", "time, with that before --resume", type=float)
     group = parser.add_argument_group("training")
     _add_field(group, config, "batch_size", "lanes of text that are read in parallel")
     _add_field(group, config, "seq_length", "tokens of a window")
@@ -325,7 +327,7 @@ def _add_sample(subparsers: Any) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--stream", action="store_true", help="print while the text is made")
     output.add_argument(
-        "--novelty", nargs="+", metavar="PATH",
+        "--novelty", nargs="+", type=not_empty, metavar="PATH",
         help="also tell the longest run of tokens that stands literally in these texts",
     )  # fmt: skip
     _add_json(output)
@@ -335,7 +337,9 @@ def _add_sample(subparsers: Any) -> None:
 def _add_evaluate(subparsers: Any) -> None:
     parser = _command(subparsers, commands.evaluate, "tell how well a model predicts texts")
     _add_model(parser)
-    parser.add_argument("paths", nargs="+", metavar="FILE", help="file, folder or glob pattern")
+    parser.add_argument(
+        "paths", nargs="+", type=not_empty, metavar="FILE", help="file, folder or glob pattern"
+    )
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N",
         help="lanes to read a text in: faster, and slightly worse (default: %(default)s)",

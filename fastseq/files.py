@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and errors that name them."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Whatever goes wrong, `path` keeps its old contents or has all of the new.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = target.with_name(f".{target.name}.{writer}.tmp")
     try:
         with naming(target), open(temporary, "wb") as file:
             yield file

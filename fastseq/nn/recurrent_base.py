@@ -192,8 +192,8 @@ class Recurrent(Module):
             )
         if not same_type(x, self.dtype):
             raise ValueError(
-                f"RNN input dtype ({x.dtype}) does not match weight dtype ({self.dtype}). "
-                f"Convert input: x.astype({self.dtype.name!r})"
+                f"{type(self).__name__} input dtype ({x.dtype}) does not match weight dtype "
+                f"({self.dtype}). Convert input: x.astype({self.dtype.name!r})"
             )
         if x.shape[-1] != self.input_size:
             raise RuntimeError(

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -199,4 +201,20 @@ def test_interrupt_while_writing_keeps_the_old_file(path):
     with pytest.raises(KeyboardInterrupt):
         write_half()
     assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_threads_write_one_file(path):
+    """Both at once: what is there at the end is one of the two, whole."""
+    barrier = threading.Barrier(2)
+
+    def write(text):
+        with atomic_file(path) as file:
+            file.write(text)
+            barrier.wait(10)
+
+    texts = [letter * 100 for letter in (b"a", b"b")]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, texts))
+    assert path.read_bytes() in texts
     assert list(path.parent.iterdir()) == [path]
