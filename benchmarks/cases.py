@@ -107,7 +107,7 @@ def _numbers(case: Cell, seed: int) -> dict[str, np.ndarray | None]:
     }
 
 
-# (T, B, I, H): around the rows of a micro-tile (4, 6, 14), its columns (8, 16, 32), vectors.
+# (T, B, I, H): around the rows of a micro-tile (4, 6), its columns (8, 16, 32, 64), vectors.
 _SIZES = (
     (1, 1, 1, 1), (1, 1, 5, 3), (3, 1, 3, 7), (3, 2, 4, 8), (2, 3, 1, 9), (2, 5, 6, 13),
     (2, 13, 3, 14), (2, 14, 2, 15), (2, 15, 3, 16), (3, 4, 5, 17), (2, 6, 4, 31), (3, 3, 7, 32),
