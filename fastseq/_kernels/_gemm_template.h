@@ -99,6 +99,19 @@ static void FS(fs_tile_edge)(int M, ptrdiff_t columns, int packed, ptrdiff_t K, 
     for (int m = 0; m < M; m++) memcpy(c + m * ldc, tile + m * NR, bytes);
 }
 
+/* Whichever of these fits. */
+FS_INLINE void FS(fs_tile_of)(int M, ptrdiff_t columns, int packed, ptrdiff_t K, const REAL *a,
+                              ptrdiff_t rows, const REAL *b, ptrdiff_t deep, REAL *c,
+                              ptrdiff_t ldc, int start, const REAL *bias) {
+    int V = (int)(columns / VL);
+    if (deep != NR)
+        FS(fs_tile_in_place)(M, packed, K, a, rows, b, deep, c, ldc, start, bias);
+    else if (columns % VL == 0)
+        FS(fs_tile_any)(M, V, packed, K, a, rows, b, c, ldc, start, bias);
+    else
+        FS(fs_tile_edge)(M, columns, packed, K, a, rows, b, c, ldc, start, bias);
+}
+
 /* One or two rows, two panels (see b. in _gemm.h). */
 static __attribute__((noinline)) void FS(fs_tile_thin)(
     int M, ptrdiff_t K, const REAL *a, ptrdiff_t rows, const REAL *b, ptrdiff_t panel,
@@ -169,13 +182,6 @@ FS_INLINE int FS(fs_share)(ptrdiff_t rows) {
     return (int)((rows + tiles - 1) / tiles);
 }
 
-/* `count` numbers of each k from `first` to `last`; a constant count is a vector or two. */
-FS_INLINE void FS(fs_copy_columns)(const int count, ptrdiff_t first, ptrdiff_t last,
-                                   const REAL *from, ptrdiff_t cs, REAL *out) {
-    for (ptrdiff_t k = first; k < last; k++)
-        memcpy(out + k * FS_MS, from + k * cs, (size_t)count * sizeof(REAL));
-}
-
 /* Copy a block of a that is transposed (rs == 1 when it matters) into tiles [tile][k][FS_MS],
  * eight k at a time, so that a is read along its memory. More numbers are copied than wanted
  * where there are as many. */
@@ -235,22 +241,12 @@ static void FS(fs_block)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, p
         for (ptrdiff_t m = 0; m < M;) {
             int share = FS(fs_share)(M - m);
             for (ptrdiff_t n = stretch; n < stretch + width && n < N; n += NR) {
-                const REAL *from = a + tile, *column = b + n / NR * panel;
-                const REAL *shift = bias ? bias + n : NULL;
-                ptrdiff_t columns = N - n < NR ? N - n : NR;
                 REAL *to = c + m * ldc + n;
                 if (width == N) FS(fs_ask)(share, to + NR, ldc);
                 else if (m + share < M) FS(fs_ask)(share, to + share * ldc, ldc);
                 else FS(fs_ask)(share, c + n + NR, ldc);
-                if (deep != NR)
-                    FS(fs_tile_in_place)(share, packed, K, from, rs, column, deep, to, ldc, start,
-                                         shift);
-                else if (columns % VL == 0)
-                    FS(fs_tile_any)(share, (int)(columns / VL), packed, K, from, rs, column, to,
-                                    ldc, start, shift);
-                else
-                    FS(fs_tile_edge)(share, columns, packed, K, from, rs, column, to, ldc, start,
-                                     shift);
+                FS(fs_tile_of)(share, N - n < NR ? N - n : NR, packed, K, a + tile, rs,
+                               b + n / NR * panel, deep, to, ldc, start, bias ? bias + n : NULL);
             }
             tile += packed ? K * FS_MS : share * rs;
             m += share;
@@ -300,8 +296,7 @@ static int FS(fs_gemm)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const REAL *a, ptr
                        ptrdiff_t cs_a, const REAL *b, ptrdiff_t rs_b, ptrdiff_t cs_b, REAL *c,
                        ptrdiff_t ldc, int accumulate, const REAL *bias) {
     ptrdiff_t in_place = FS(fs_in_place)(M, N, K, cs_b) ? N / NR * NR : 0, rest = N - in_place;
-    ptrdiff_t width = rest < FS_NC ? rest : FS_NC, deep = K < FS_KC ? K : FS_KC;
-    ptrdiff_t size = FS(fs_packed_size)(deep, width);
+    ptrdiff_t size = FS(fs_packed_size)(K < FS_KC ? K : FS_KC, rest < FS_NC ? rest : FS_NC);
     REAL *packed = fs_allocate(size + FS(fs_scratch_size)(M), sizeof(REAL));
     if (!packed) return 0;
     REAL *scratch = packed + size;
