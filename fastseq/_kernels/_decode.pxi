@@ -134,6 +134,8 @@ cdef int check_decode(Py_ssize_t GH, Py_ssize_t V, Py_ssize_t L, Py_ssize_t B, P
                       const floating[:, ::1] b_hn, floating[:, :, ::1] c,
                       const floating[:, ::1] head_w, const floating[::1] head_b,
                       const uint8_t[::1] allowed, const uint8_t[:, ::1] seen) except -1:
+    if L == 0:
+        raise ValueError("h: expected at least one layer, got 0")
     expect(GH, G * H, "table: columns")
     expect(w_hh.shape[1], GH, "w_hh: rows")
     expect(w_hh.shape[2], H, "w_hh: columns")

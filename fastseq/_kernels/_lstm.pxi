@@ -125,6 +125,8 @@ def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
 cdef int check_lstm(const Sequence *q, Py_ssize_t width, const floating[:, ::1] w_hh,
                     const floating[:, ::1] w_hr, const int64_t[::1] lengths,
                     const Py_ssize_t *c) except -1:
+    if q.H == 0 or q.P == 0:
+        raise ValueError(f"h, c: expected at least one column, got {q.P}, {q.H}")
     check_cell(q, 4, width, w_hh.shape[1], lengths)
     expect(w_hh.shape[0], 4 * q.H, "w_hh: rows")
     check_states(q, c, q.H, "c")

@@ -100,6 +100,20 @@ def test_nothing_to_do(k, dtype, cell, T, B, reverse):
     assert not gradients["bias"].any()
 
 
+@pytest.mark.parametrize(("H", "P"), [(0, 0), (0, 2), (2, 0)])
+def test_lstm_without_columns(compiled, dtype, H, P):
+    def array(*shape):
+        return np.zeros(shape, dtype)
+
+    w_hh, w_hr = array(4 * H, P), None if H == P else array(P, H)
+    gates, h, c, m = array(2, 3, 4 * H), array(3, 3, P), array(3, 3, H), array(2, 3, H)
+    refused = pytest.raises(ValueError, match=f"h, c: expected at least one column, got {P}, {H}")
+    with refused:
+        compiled.lstm_forward(gates, w_hh, w_hr, h, c, m, None, False)
+    with refused:
+        compiled.lstm_backward(gates, w_hh, w_hr, c, h[1:], h[0], c[0], None, False)
+
+
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_padding_changes_nothing(k, dtype, cell, reverse):

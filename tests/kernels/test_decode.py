@@ -207,6 +207,13 @@ def test_first_token_out_of_range(k, dtype, bad):
     assert np.array_equal(n.tokens, tokens)
 
 
+def test_no_layers(compiled, dtype):
+    n = network(dtype)
+    n.w_hh, n.h, n.c = n.w_hh[:0], n.h[:0], n.c[:0]
+    with pytest.raises(ValueError, match="h: expected at least one layer, got 0"):
+        decode(compiled, n)
+
+
 def test_in_pieces(k, dtype):
     """Two calls that hand on state and last token equal one."""
     whole, first = network(dtype, B=2, S=10), network(dtype, B=2, S=10)
