@@ -121,3 +121,24 @@ def scatter_add_rows(const floating[:, ::1] rows, const int64_t[::1] ids, floati
             n = share_start(N, threads, s)
             scatter_share(&rows[0, 0] + n, N, &ids[0], count,
                           share_start(N, threads, s + 1) - n, &table[0, 0] + n)
+
+
+def clear_rows(floating[:, ::1] table, const int64_t[::1] ids):
+    cdef Py_ssize_t N = table.shape[1], n
+    check_ids(ids, 0, table.shape[0], "ids")
+    for n in range(ids.shape[0] if N else 0):
+        memset(&table[ids[n], 0], 0, N * sizeof(floating))
+
+
+def distinct_ids(const int64_t[::1] ids, uint8_t[::1] marks, int64_t[::1] out):
+    cdef Py_ssize_t count = 0, n
+    expect(out.shape[0], marks.shape[0], "out: length")
+    check_ids(ids, 0, marks.shape[0], "ids")
+    for n in range(ids.shape[0]):
+        if not marks[ids[n]]:
+            marks[ids[n]] = 1
+            out[count] = ids[n]
+            count += 1
+    for n in range(count):
+        marks[out[n]] = 0
+    return count

@@ -246,6 +246,14 @@ cdef floating *head_workspace(Py_ssize_t words, Py_ssize_t ld, floating *_) exce
     return z
 
 
+cdef double one_over_count(const int64_t[::1] targets) noexcept:
+    """What makes a mean of a sum over the targets that are not left out."""
+    cdef Py_ssize_t count = 0, n
+    for n in range(targets.shape[0]):
+        count += targets[n] >= 0
+    return 1.0 / max(1, count)
+
+
 def head_losses(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
                 const int64_t[::1] targets, floating[::1] losses):
     cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, ld, words
@@ -270,12 +278,14 @@ def head_losses(const floating[:, ::1] h, const floating[:, ::1] w, const floati
 
 
 def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
-                  const int64_t[::1] targets, floating scale, floating[::1] losses,
+                  const int64_t[::1] targets, scale, floating[::1] losses,
                   floating[:, ::1] dh, floating[:, ::1] dw, floating[::1] db, bint accumulate):
     cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, N, ld
     cdef floating *z
     cdef floating *peaks
     cdef floating *total
+    cdef floating factor
+    cdef double loss = 0
     cdef bint done = True
     check_head(H, M, w.shape[1], V, b, targets, losses)
     expect(dh.shape[0], M, "dh: rows")
@@ -289,7 +299,8 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
     if M == 0:
         if not accumulate:
             memset(&dw[0, 0], 0, V * H * sizeof(floating))
-        return
+        return loss
+    factor = one_over_count(targets) if scale is None else scale
     rows = head_block(M, V, sizeof(floating))
     ld = apart(rows, sizeof(floating))
     z = head_workspace(V, ld, <floating *> NULL)
@@ -300,10 +311,13 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
             N = min(rows, M - m)
             done &= head_forward(N, V, H, &h[m, 0], &w[0, 0], NULL if b is None else &b[0],
                                  &targets[m], &losses[m], z, ld, True, peaks, total)
-            done &= head_gradients(N, V, H, &h[m, 0], &w[0, 0], &targets[m], scale, z, ld, peaks,
+            done &= head_gradients(N, V, H, &h[m, 0], &w[0, 0], &targets[m], factor, z, ld, peaks,
                                    total, &dh[m, 0], &dw[0, 0], NULL if db is None else &db[0],
                                    accumulate or m > 0)
             m += rows
         free(z)
+        for m in range(M):
+            loss += losses[m]
     if not done:
         raise MemoryError("head_backward: no memory for packed panels")
+    return loss

@@ -128,7 +128,8 @@ class SparseRows:
         self.parameter = parameter
         self._sparse = parameter.rows is not None
         self._every = np.arange(parameter.shape[0])
-        self._marks = np.zeros(parameter.shape[0], bool)
+        self._marks = np.zeros(parameter.shape[0], np.uint8)
+        self._found = np.empty(parameter.shape[0], np.int64)
 
     def start(self, ids: Ids, accumulate: bool) -> None:
         """Prepare for adding to rows `ids`: clear what is not to be added to, note the rest."""
@@ -139,10 +140,10 @@ class SparseRows:
         if len(ids) >= len(self._marks):  # nearly all rows: looking for them would not pay
             self.parameter.rows = self._every
             return
-        self._marks[ids] = True
-        self._marks[self.parameter.rows] = True
-        self.parameter.rows = self._marks.nonzero()[0]
-        self._marks[self.parameter.rows] = False
+        if accumulate:
+            ids = np.concatenate([self.parameter.rows, ids])
+        count = kernels(self.parameter.dtype).distinct_ids(ids, self._marks, self._found)
+        self.parameter.rows = self._found[:count]
 
     def start_all(self) -> None:
         """Prepare for a gradient in every row."""

@@ -164,17 +164,15 @@ class Network(Module):
         """
         T, B = self._check(inputs, targets, state)
         ids, aims = inputs.reshape(-1), targets.reshape(-1)
-        if scale is None:
-            scale = 1.0 / max(1, int(np.count_nonzero(aims >= 0)))
         top, end = self._forward(ids, T, B, state, self.training)
         losses, dtop = self._buffers("losses", T * B), self._buffers("dtop", *top.shape)
         weight, bias = self.head_weight, self.head["bias"]
-        kernels(self.dtype).head_backward(
+        loss: float = kernels(self.dtype).head_backward(
             top, weight.data, bias.data, aims, scale,
             losses, dtop, weight.grad, bias.grad, accumulate,
         )  # fmt: skip
         self._backward(ids, T, B, dtop, accumulate)
-        return float(np.add.reduce(losses, dtype=np.float64)), end
+        return loss, end
 
     def loss(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[float, State]:
         """Loss of one window as `forward_backward` returns it, without gradients or dropout."""

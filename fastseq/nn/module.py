@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import kernels
 from .buffers import aligned_zeros
 from .checks import check_mapping
 
@@ -115,7 +116,8 @@ class Parameter:
         if self.rows is None:
             self._grad.fill(0)
         elif self.rows.size:
-            self._grad[self.rows] = 0
+            table = self._grad.reshape(len(self._grad), -1)
+            kernels(self.dtype).clear_rows(table, self.rows)
             self.rows = NO_ROWS
 
     def rebind(self, data: np.ndarray, grad: np.ndarray) -> None:

@@ -46,6 +46,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._state: list[dict[str, np.ndarray]] = []  # for each group flat arrays by name
         self._segments: list[list[Segment]] = []
+        self._moves = Parameter.moves  # when they were cut
         entries: list[Any] = list(params)
         if not entries:
             raise ValueError("optimizer got an empty parameter list")
@@ -148,7 +149,8 @@ class Optimizer:
 
     def _current(self) -> list[list[Segment]]:
         """Segments of each group, cut again if parameters have moved."""
-        if not self._segments or not all(s.is_current() for g in self._segments for s in g):
+        if not self._segments or self._moves != Parameter.moves:
+            self._moves = Parameter.moves
             self._segments = [
                 [self._with_state(segment, state) for segment in segments(group["params"])]
                 for group, state in zip(self.param_groups, self._state, strict=True)

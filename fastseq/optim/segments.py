@@ -29,17 +29,6 @@ class Segment:
     stop: int
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._seen = [parameter.data for parameter in self.parameters]
-        self._moves = Parameter.moves
-
-    def is_current(self) -> bool:
-        """Whether the parameters are still where they were."""
-        if self._moves == Parameter.moves:  # none has moved anywhere
-            return True
-        self._moves = Parameter.moves
-        return all(p.data is seen for p, seen in zip(self.parameters, self._seen, strict=True))
-
     @property
     def rows(self) -> np.ndarray | None:
         """Rows that hold a gradient, None for all."""

@@ -104,6 +104,19 @@ def test_rows_of_tables(k, dtype, rng, V, N, R, with_bias):
     k.scatter_add_rows(rows, ids, summed)
     np.add.at(exact, ids, rows)
     assert_close(summed, exact)
+    cleared, zeros = table.copy(), table.copy()
+    k.clear_rows(cleared, ids)
+    zeros[ids] = 0
+    assert same_bits(cleared, zeros)
+
+
+@pytest.mark.parametrize("ids", [[], [4], [2, 2, 0, 4, 0, 2], list(range(5))], ids=str)
+def test_distinct_ids(k, ids):
+    marks, found = np.zeros(5, np.uint8), np.full(5, 7)
+    count = k.distinct_ids(frozen(np.array(ids, np.int64)), marks, found)
+    assert found[:count].tolist() == list(dict.fromkeys(ids))
+    assert (found[count:] == 7).all()
+    assert not marks.any()
 
 
 @pytest.mark.parametrize(("bad", "at"), [(-1, 2), (5, 0), (2**40, 1), (-(2**63), 2)])
@@ -115,8 +128,15 @@ def test_ids_out_of_range(k, dtype, rng, bad, at):
         k.gather_rows(table, ids, None, out)
     with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
         k.scatter_add_rows(rows, ids, table)
+    with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
+        k.clear_rows(table, ids)
+    marks, found = np.zeros(5, np.uint8), np.full(5, 7)
+    with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
+        k.distinct_ids(ids, marks, found)
     assert (out == 7).all()
     assert same_bits(table, before)
+    assert (found == 7).all()
+    assert not marks.any()
 
 
 # -- softmax and head ----------------------------------------------------------------------
@@ -156,7 +176,7 @@ def test_softmax_cross_entropy(k, dtype, rng, N, V, H, size):
     assert same_bits(inplace, dz)
 
 
-def assert_head(k, dtype, rng, N, V, H, bias, accumulate):
+def assert_head(k, dtype, rng, N, V, H, bias, accumulate, scale=0.3):
     h = frozen(normal(rng, dtype, N, H))
     w = frozen(normal(rng, dtype, V, H) * dtype.type(H**-0.5))
     b = frozen(normal(rng, dtype, V)) if bias else None
@@ -166,21 +186,25 @@ def assert_head(k, dtype, rng, N, V, H, bias, accumulate):
     losses, again, dh = (np.full(s, np.nan, dtype) for s in (N, N, (N, H)))
     dw, db = (np.full(s, 2.0 if accumulate else np.nan, dtype) for s in ((V, H), V))
     k.head_losses(h, w, b, targets, losses)
-    k.head_backward(h, w, b, targets, 0.3, again, dh, dw, db if bias else None, accumulate)
+    sum_ = k.head_backward(
+        h, w, b, targets, scale, again, dh, dw, db if bias else None, accumulate
+    )
     assert same_bits(losses, again)
     assert_close(losses, want, "losses")
+    assert sum_ == pytest.approx(losses.sum(dtype=np.float64), rel=1e-12)
+    factor = 1 / max(1, (targets >= 0).sum()) if scale is None else scale
     start = 2.0 if accumulate else 0.0
-    assert_close(dh, 0.3 * dz @ w, "dh")
-    assert_close(dw, start + 0.3 * dz.T @ h, "dw")
+    assert_close(dh, factor * dz @ w, "dh")
+    assert_close(dw, start + factor * dz.T @ h, "dw")
     if bias:
-        assert_close(db, start + 0.3 * dz.sum(axis=0), "db")
+        assert_close(db, start + factor * dz.sum(axis=0), "db")
 
 
 @pytest.mark.parametrize(("N", "V", "H"), HEADS)
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("accumulate", [True, False])
-def test_head(k, dtype, rng, N, V, H, bias, accumulate):
-    assert_head(k, dtype, rng, N, V, H, bias, accumulate)
+@pytest.mark.parametrize(("accumulate", "scale"), [(True, 0.3), (False, 0.3), (False, None)])
+def test_head(k, dtype, rng, N, V, H, bias, accumulate, scale):
+    assert_head(k, dtype, rng, N, V, H, bias, accumulate, scale)
 
 
 @pytest.mark.parametrize(("N", "V", "H"), LARGE_HEADS)

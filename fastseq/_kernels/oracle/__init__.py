@@ -44,6 +44,8 @@ from .cells import (
 )
 from .decode import decode
 from .dense import (
+    clear_rows,
+    distinct_ids,
     gather_rows,
     head_backward,
     head_losses,
@@ -61,7 +63,9 @@ __all__ = [
     "NAME",
     "adagrad",
     "adam",
+    "clear_rows",
     "decode",
+    "distinct_ids",
     "gather_rows",
     "get_num_threads",
     "gru_backward",

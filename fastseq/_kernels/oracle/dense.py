@@ -79,6 +79,50 @@ def scatter_add_rows(rows, ids, table):
         table[i] = [t + v for t, v in zip(table[i].tolist(), rows[n].tolist(), strict=True)]
 
 
+def clear_rows(table, ids):
+    """table[ids] = 0.
+
+    Parameters
+    ----------
+    table : (V, N) ACC
+    ids : (R,) int64
+
+    Raises
+    ------
+    IndexError
+        An id below 0 or not below V; nothing is written.
+    """
+    _check_ids(ids, table.shape[0])
+    for i in ids.tolist():
+        table[i] = 0.0
+
+
+def distinct_ids(ids, marks, out):
+    """out[:n] = the ids without repeats, in the order in which they first appear.
+
+    Parameters
+    ----------
+    ids : (R,) int64
+    marks : (V,) uint8
+        Zeros, before and after.
+    out : (V,) int64 OUT
+
+    Returns
+    -------
+    int
+        n.
+
+    Raises
+    ------
+    IndexError
+        An id below 0 or not below V; nothing is written.
+    """
+    _check_ids(ids, marks.shape[0])
+    found = list(dict.fromkeys(ids.tolist()))
+    out[: len(found)] = found
+    return len(found)
+
+
 def _check_ids(ids, size):
     for n, i in enumerate(ids.tolist()):
         if not 0 <= i < size:
@@ -156,7 +200,8 @@ def head_backward(h, w, b, targets, scale, losses, dh, dw, db, accumulate):
     b : (V,) or None
     targets : (N,) int64
         Negative: the row is left out.
-    scale : float
+    scale : float or None
+        None: 1 / number of targets that are not left out, which makes the loss a mean.
     losses : (N,) OUT
         Not scaled.
     dh : (N, H) OUT
@@ -164,8 +209,15 @@ def head_backward(h, w, b, targets, scale, losses, dh, dw, db, accumulate):
     db : (V,) OUT or ACC, or None
     accumulate : bool
         Add to `dw` and `db` instead of overwriting them.
+
+    Returns
+    -------
+    float
+        Sum of `losses`.
     """
     _check_targets(targets, w.shape[0])
+    if scale is None:
+        scale = 1.0 / max(1, sum(target >= 0 for target in targets.tolist()))
     V, H = w.shape
     w_, bias = w.tolist(), [0.0] * V if b is None else b.tolist()
     dw_ = dw.tolist() if accumulate else [[0.0] * H for _ in range(V)]
@@ -184,3 +236,4 @@ def head_backward(h, w, b, targets, scale, losses, dh, dw, db, accumulate):
     dw[...] = dw_
     if db is not None:
         db[...] = db_
+    return sum(losses.tolist())
