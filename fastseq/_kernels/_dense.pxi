@@ -90,7 +90,7 @@ def gather_rows(const floating[:, ::1] table, const int64_t[::1] ids, const floa
     if N == 0 or count == 0:
         return
     with nogil:
-        threads = team(MOVED * count * N, count)
+        threads = team(2 * MOVED * count * N, count)  # read and written
         for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
             n = count * s // threads
             gather_share(&table[0, 0], N, &ids[0] + n, count * (s + 1) // threads - n,

@@ -13,15 +13,20 @@
 #    depends on V alone, not on the threads, and so do the bits.
 # c. Rows of h are taken in blocks, so that the (T * B, V) array of a large vocabulary is never
 #    held whole.
+# d. Where w is small, neither pass has enough work for several threads. There the blocks are cut
+#    into groups, each with a dw and db of its own; their number depends on M alone.
 
 cdef Py_ssize_t HEAD_CHUNK = 256  # words
 cdef Py_ssize_t HEAD_ROWS = 512  # a block, unless zT would then take more than
 cdef Py_ssize_t HEAD_BYTES = 24 << 20
+cdef Py_ssize_t HEAD_SMALL = 1 << 17  # numbers of w
+cdef Py_ssize_t HEAD_SMALL_ROWS = 256  # a block where w is small
 
 
-cdef inline Py_ssize_t head_block(Py_ssize_t M, Py_ssize_t words, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t head_block(Py_ssize_t M, Py_ssize_t words, Py_ssize_t most,
+                                  Py_ssize_t size) noexcept nogil:
     """Rows of a block: even shares of whole panels, no fewer than 64."""
-    cdef Py_ssize_t most = min(max(HEAD_BYTES // (words * size), 64), HEAD_ROWS)
+    most = min(max(HEAD_BYTES // (words * size), 64), most)
     cdef Py_ssize_t blocks = (M + most - 1) // most
     return whole_panels((M + blocks - 1) // blocks)
 
@@ -127,17 +132,17 @@ cdef bint head_columns(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating 
     return True
 
 
-cdef bint head_forward(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
+cdef bint head_forward(int threads, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
                        const floating *w, const floating *b, const int64_t *targets,
-                       floating *losses, floating *z, Py_ssize_t ld, bint keep, floating *peaks,
+                       floating *losses, floating *z, Py_ssize_t ld, floating *peaks,
                        floating *total) noexcept nogil:
-    """head_columns, cut among the threads."""
-    cdef int threads = team(<double> N * V * H, (N + 31) // 32), s, done = 1
+    """head_columns that keeps z, cut among the threads."""
+    cdef int s, done = 1
     cdef Py_ssize_t n
     for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
         n = share_start(N, threads, s)
         done &= head_columns(share_start(N, threads, s + 1) - n, V, H, h + n * H, w, b,
-                             targets + n, losses + n, z + n, ld, keep, peaks + n, total + n)
+                             targets + n, losses + n, z + n, ld, True, peaks + n, total + n)
     return done
 
 
@@ -196,13 +201,13 @@ cdef bint head_words(Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, Py_ssize_t
     return done
 
 
-cdef bint head_gradients(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floating *h,
-                         const floating *w, const int64_t *targets, floating scale,
-                         const floating *z, Py_ssize_t ld, const floating *peaks, floating *total,
-                         floating *dh, floating *dw, floating *db, bint add) noexcept nogil:
+cdef bint head_gradients(int threads, int segments, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
+                         const floating *h, const floating *w, const int64_t *targets,
+                         floating scale, const floating *z, Py_ssize_t ld, const floating *peaks,
+                         floating *total, floating *dh, floating *dw, floating *db,
+                         bint add) noexcept nogil:
     """head_words for every segment; total becomes scale / total."""
-    cdef int segments = <int> head_segments(V), threads = team(2.0 * N * V * H, segments), s
-    cdef int done = 1
+    cdef int s, done = 1
     cdef Py_ssize_t n, panels = packed_size(N, H, dw)
     cdef floating *packed = <floating *> fs_allocate(
         panels + (segments - 1) * N * H, sizeof(floating))
@@ -222,6 +227,63 @@ cdef bint head_gradients(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const floatin
     return done
 
 
+cdef bint head_blocks(bint alone, Py_ssize_t rows, Py_ssize_t M, Py_ssize_t V, Py_ssize_t H,
+                      const floating *h, const floating *w, const floating *b,
+                      const int64_t *targets, floating scale, floating *losses, floating *dh,
+                      floating *dw, floating *db, bint add) noexcept nogil:
+    """Both passes for one block of rows after the other; alone: by the thread that calls."""
+    cdef int segments = 1 if alone else <int> head_segments(V), threads
+    cdef Py_ssize_t ld = apart(rows, sizeof(floating)), m = 0, N
+    cdef Py_ssize_t chunks = (V + HEAD_CHUNK - 1) // HEAD_CHUNK
+    cdef bint done = True
+    # zT, then a row of peaks for each chunk, then one for the sums.
+    cdef floating *z = <floating *> fs_allocate((V + chunks + 1) * ld, sizeof(floating))
+    cdef floating *peaks = z + V * ld
+    cdef floating *total = peaks + chunks * ld
+    if z == NULL:
+        return False
+    if not add and db != NULL:
+        memset(db, 0, V * sizeof(floating))
+    while m < M:
+        N = min(rows, M - m)
+        threads = 1 if alone else team(<double> N * V * H, (N + 31) // 32)
+        done &= head_forward(threads, N, V, H, h + m * H, w, b, targets + m, losses + m, z, ld,
+                             peaks, total)
+        threads = 1 if alone else team(2.0 * N * V * H, segments)
+        done &= head_gradients(threads, segments, N, V, H, h + m * H, w, targets + m, scale, z, ld,
+                               peaks, total, dh + m * H, dw, db, add or m > 0)
+        m += rows
+    free(z)
+    return done
+
+
+cdef bint head_groups(Py_ssize_t M, Py_ssize_t V, Py_ssize_t H, const floating *h,
+                      const floating *w, const floating *b, const int64_t *targets,
+                      floating scale, floating *losses, floating *dh, floating *dw, floating *db,
+                      bint add) noexcept nogil:
+    """head_blocks for every group of blocks, where w is small."""
+    cdef Py_ssize_t rows = head_block(M, V, HEAD_SMALL_ROWS, sizeof(floating)), first, last
+    cdef Py_ssize_t blocks = (M + rows - 1) // rows, size = V * (H + 1)
+    cdef int groups = <int> min(blocks, 8), threads = team(3.0 * M * V * H, groups), g, done = 1
+    # dw and db of all groups but the first.
+    cdef floating *parts = <floating *> fs_allocate((groups - 1) * size, sizeof(floating))
+    cdef floating *part
+    if parts == NULL:
+        return False
+    for g in prange(groups, num_threads=threads, schedule="static"):
+        first, last = blocks * g // groups * rows, min(blocks * (g + 1) // groups * rows, M)
+        part = dw if g == 0 else parts + (g - 1) * size
+        done &= head_blocks(True, rows, last - first, V, H, h + first * H, w, b, targets + first,
+                            scale, losses + first, dh + first * H, part,
+                            db if g == 0 or db == NULL else part + V * H, add and g == 0)
+    for g in range(groups - 1):
+        add_rows(parts + g * size, 1, V * H, V * H, dw)
+        if db != NULL:
+            add_rows(parts + g * size + V * H, 1, V, V, db)
+    free(parts)
+    return done
+
+
 # ---- entries ------------------------------------------------------------------------------------
 
 cdef int check_head(Py_ssize_t H, Py_ssize_t M, Py_ssize_t columns, Py_ssize_t V,
@@ -237,13 +299,24 @@ cdef int check_head(Py_ssize_t H, Py_ssize_t M, Py_ssize_t columns, Py_ssize_t V
     return check_ids(targets, -(1 << 62), V, "targets")
 
 
-cdef floating *head_workspace(Py_ssize_t words, Py_ssize_t ld, floating *_) except NULL:
-    """zT of so many words, then a row of peaks for each chunk, then one for the sums."""
-    cdef Py_ssize_t chunks = (words + HEAD_CHUNK - 1) // HEAD_CHUNK
-    cdef floating *z = <floating *> fs_allocate((words + chunks + 1) * ld, sizeof(floating))
+cdef bint head_losses_share(Py_ssize_t M, Py_ssize_t V, Py_ssize_t H, const floating *h,
+                            const floating *w, const floating *b, const int64_t *targets,
+                            floating *losses) noexcept nogil:
+    """head_columns for one block of rows after the other; zT of one chunk at a time."""
+    cdef Py_ssize_t words = min(V, HEAD_CHUNK), m = 0
+    cdef Py_ssize_t rows = head_block(M, words, HEAD_ROWS, sizeof(floating))
+    cdef Py_ssize_t ld = apart(rows, sizeof(floating))
+    cdef bint done = True
+    cdef floating *z = <floating *> fs_allocate((words + 2) * ld, sizeof(floating))
+    cdef floating *peaks = z + words * ld
     if z == NULL:
-        raise MemoryError(f"head: no memory for {words} rows of {ld} logits")
-    return z
+        return False
+    while m < M:
+        done &= head_columns(min(rows, M - m), V, H, h + m * H, w, b, targets + m, losses + m, z,
+                             ld, False, peaks, peaks + ld)
+        m += rows
+    free(z)
+    return done
 
 
 cdef double one_over_count(const int64_t[::1] targets) noexcept:
@@ -256,37 +329,31 @@ cdef double one_over_count(const int64_t[::1] targets) noexcept:
 
 def head_losses(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
                 const int64_t[::1] targets, floating[::1] losses):
-    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, ld, words
-    cdef floating *z
-    cdef bint done = True
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m
+    cdef int threads, s, done = 1
     check_head(H, M, w.shape[1], V, b, targets, losses)
     if M == 0:
         return
-    words = min(V, HEAD_CHUNK)
-    rows = head_block(M, words, sizeof(floating))
-    ld = apart(rows, sizeof(floating))
-    z = head_workspace(words, ld, <floating *> NULL)
     with nogil:
-        while m < M:
-            done &= head_forward(min(rows, M - m), V, H, &h[m, 0], &w[0, 0],
-                                 NULL if b is None else &b[0], &targets[m], &losses[m], z, ld,
-                                 False, z + words * ld, z + (words + 1) * ld)
-            m += rows
-        free(z)
+        threads = team(<double> M * V * H, (M + 31) // 32)
+        for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            m = share_start(M, threads, s)
+            done &= head_losses_share(share_start(M, threads, s + 1) - m, V, H, &h[0, 0] + m * H,
+                                      &w[0, 0], NULL if b is None else &b[0], &targets[0] + m,
+                                      &losses[0] + m)
     if not done:
-        raise MemoryError("head_losses: no memory for packed panels")
+        raise MemoryError(f"head_losses: no memory for logits of {V} words")
 
 
 def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b,
                   const int64_t[::1] targets, scale, floating[::1] losses,
                   floating[:, ::1] dh, floating[:, ::1] dw, floating[::1] db, bint accumulate):
-    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m = 0, rows, N, ld
-    cdef floating *z
-    cdef floating *peaks
-    cdef floating *total
+    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m
+    cdef const floating *b_ = NULL if b is None else &b[0]
+    cdef floating *db_ = NULL if db is None else &db[0]
     cdef floating factor
     cdef double loss = 0
-    cdef bint done = True
+    cdef bint done
     check_head(H, M, w.shape[1], V, b, targets, losses)
     expect(dh.shape[0], M, "dh: rows")
     expect(dh.shape[1], H, "dh: columns")
@@ -294,30 +361,23 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
     expect(dw.shape[1], H, "dw: columns")
     if db is not None:
         expect(db.shape[0], V, "db: length")
-    if not accumulate and db is not None:
-        memset(&db[0], 0, V * sizeof(floating))
     if M == 0:
         if not accumulate:
             memset(&dw[0, 0], 0, V * H * sizeof(floating))
+            if db is not None:
+                memset(&db[0], 0, V * sizeof(floating))
         return loss
     factor = one_over_count(targets) if scale is None else scale
-    rows = head_block(M, V, sizeof(floating))
-    ld = apart(rows, sizeof(floating))
-    z = head_workspace(V, ld, <floating *> NULL)
-    peaks = z + V * ld
-    total = peaks + (V + HEAD_CHUNK - 1) // HEAD_CHUNK * ld
     with nogil:
-        while m < M:
-            N = min(rows, M - m)
-            done &= head_forward(N, V, H, &h[m, 0], &w[0, 0], NULL if b is None else &b[0],
-                                 &targets[m], &losses[m], z, ld, True, peaks, total)
-            done &= head_gradients(N, V, H, &h[m, 0], &w[0, 0], &targets[m], factor, z, ld, peaks,
-                                   total, &dh[m, 0], &dw[0, 0], NULL if db is None else &db[0],
-                                   accumulate or m > 0)
-            m += rows
-        free(z)
+        if V * H <= HEAD_SMALL and M > HEAD_SMALL_ROWS:
+            done = head_groups(M, V, H, &h[0, 0], &w[0, 0], b_, &targets[0], factor, &losses[0],
+                               &dh[0, 0], &dw[0, 0], db_, accumulate)
+        else:
+            done = head_blocks(False, head_block(M, V, HEAD_ROWS, sizeof(floating)), M, V, H,
+                               &h[0, 0], &w[0, 0], b_, &targets[0], factor, &losses[0], &dh[0, 0],
+                               &dw[0, 0], db_, accumulate)
         for m in range(M):
             loss += losses[m]
     if not done:
-        raise MemoryError("head_backward: no memory for packed panels")
+        raise MemoryError(f"head_backward: no memory for logits of {V} words")
     return loss
