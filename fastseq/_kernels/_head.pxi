@@ -14,7 +14,7 @@
 # c. Rows of h are taken in blocks, so that the (T * B, V) array of a large vocabulary is never
 #    held whole.
 # d. Where w is small, neither pass has enough work for several threads. There the blocks are cut
-#    into groups, each with a dw and db of its own; their number depends on M alone.
+#    into groups, each with a dw and db of its own; their number depends on the shape alone.
 
 cdef Py_ssize_t HEAD_CHUNK = 256  # words
 cdef Py_ssize_t HEAD_ROWS = 512  # a block, unless zT would then take more than
