@@ -31,7 +31,8 @@ cdef struct Part:
 cdef inline Part own_part(const Sequence *q, bint columns) noexcept nogil:
     cdef int count = fs_team_size(), n = fs_team_member()
     if columns:
-        return Part(0, q.B, panels_start(q.H, count, n), panels_start(q.H, count, n + 1))
+        return Part(0, q.B, share_start(q.H, count, n, PANEL),
+                    share_start(q.H, count, n + 1, PANEL))  # each thread packs its own panels
     return Part(q.B * n // count, q.B * (n + 1) // count, 0, q.H)
 
 
@@ -69,11 +70,6 @@ cdef inline int column_team(const Sequence *q, Py_ssize_t gates, size_t size) no
     if small or q.lengths != NULL or q.P != q.H or q.H % PANEL:
         return 1
     return team(<double> q.T * q.B * q.P * q.H * gates, q.H // PANEL)
-
-
-cdef inline Py_ssize_t panels_start(Py_ssize_t length, int threads, int s) noexcept nogil:
-    """Where share s of whole panels begins: each thread packs its own."""
-    return length // PANEL * s // threads * PANEL
 
 
 cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ssize_t columns,

@@ -222,10 +222,11 @@ cdef bint gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a, Py_s
     return done
 
 
-cdef inline Py_ssize_t share_start(Py_ssize_t length, int threads, int s) noexcept nogil:
-    """Where share s begins: whole cache lines of 32 numbers, so that no two threads share one."""
-    cdef Py_ssize_t lines = (length + 31) // 32
-    return min(length, lines * s // threads * 32)
+cdef inline Py_ssize_t share_start(Py_ssize_t length, int threads, int s,
+                                   Py_ssize_t unit=32) noexcept nogil:
+    """Where share s begins: a multiple of 32 numbers, so that no two threads share a cache line."""
+    cdef Py_ssize_t units = (length + unit - 1) // unit
+    return min(length, units * s // threads * unit)
 
 
 # ---- checks -------------------------------------------------------------------------------------

@@ -319,7 +319,7 @@ cdef bint head_losses_share(Py_ssize_t M, Py_ssize_t V, Py_ssize_t H, const floa
     return done
 
 
-cdef double one_over_count(const int64_t[::1] targets) noexcept:
+cdef double one_over_count(const int64_t[::1] targets) noexcept nogil:
     """What makes a mean of a sum over the targets that are not left out."""
     cdef Py_ssize_t count = 0, n
     for n in range(targets.shape[0]):
@@ -349,8 +349,8 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
                   const int64_t[::1] targets, scale, floating[::1] losses,
                   floating[:, ::1] dh, floating[:, ::1] dw, floating[::1] db, bint accumulate):
     cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m
-    cdef const floating *b_ = NULL if b is None else &b[0]
-    cdef floating *db_ = NULL if db is None else &db[0]
+    cdef const floating *b_
+    cdef floating *db_
     cdef floating factor
     cdef double loss = 0
     cdef bint done
@@ -367,6 +367,7 @@ def head_backward(const floating[:, ::1] h, const floating[:, ::1] w, const floa
             if db is not None:
                 memset(&db[0], 0, V * sizeof(floating))
         return loss
+    b_, db_ = NULL if b is None else &b[0], NULL if db is None else &db[0]
     factor = one_over_count(targets) if scale is None else scale
     with nogil:
         if V * H <= HEAD_SMALL and M > HEAD_SMALL_ROWS:

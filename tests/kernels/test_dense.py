@@ -186,12 +186,12 @@ def assert_head(k, dtype, rng, N, V, H, bias, accumulate, scale=0.3):
     losses, again, dh = (np.full(s, np.nan, dtype) for s in (N, N, (N, H)))
     dw, db = (np.full(s, 2.0 if accumulate else np.nan, dtype) for s in ((V, H), V))
     k.head_losses(h, w, b, targets, losses)
-    sum_ = k.head_backward(
+    total = k.head_backward(
         h, w, b, targets, scale, again, dh, dw, db if bias else None, accumulate
     )
     assert same_bits(losses, again)
     assert_close(losses, want, "losses")
-    assert sum_ == pytest.approx(losses.sum(dtype=np.float64), rel=1e-12)
+    assert total == pytest.approx(losses.sum(dtype=np.float64), rel=1e-12)
     factor = 1 / max(1, (targets >= 0).sum()) if scale is None else scale
     start = 2.0 if accumulate else 0.0
     assert_close(dh, factor * dz @ w, "dh")

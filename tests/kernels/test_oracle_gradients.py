@@ -175,22 +175,27 @@ def losses_formula(z, targets):
 
 @pytest.mark.parametrize(("N", "V", "H"), [head for head in HEADS if np.prod(head) < 2000])
 @pytest.mark.parametrize("bias", [True, False])
-def test_head_gradients(truth, rng, N, V, H, bias):
+@pytest.mark.parametrize("scale", [0.7, None])
+def test_head_gradients(truth, rng, N, V, H, bias, scale):
     h, w, b, targets = head_arrays(rng, N, V, H)
     b = b if bias else None
-    scale, losses = 0.7, np.full(N, np.nan)
+    losses = np.full(N, np.nan)
+    factor = 1 / max(1, np.count_nonzero(targets >= 0)) if scale is None else scale
 
     def loss():
         truth.head_losses(h, w, b, targets, losses)
-        return scale * losses.sum()
+        return factor * losses.sum()
 
     loss()
     z = h @ w.T + (b if bias else 0.0)
     np.testing.assert_allclose(losses, losses_formula(z, targets), rtol=1e-12, atol=1e-12)
     dh, dw, db = np.full_like(h, np.nan), np.full_like(w, np.nan), np.full(V, np.nan)
     other = np.full(N, np.nan)
-    truth.head_backward(h, w, b, targets, scale, other, dh, dw, db if bias else None, False)
+    total = truth.head_backward(
+        h, w, b, targets, scale, other, dh, dw, db if bias else None, False
+    )
     assert np.array_equal(losses, other)
+    assert math.isclose(total, losses.sum(), rel_tol=1e-12)
     assert_gradient(dh, loss, h, "h")
     assert_gradient(dw, loss, w, "w")
     if bias:
