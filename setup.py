@@ -1,4 +1,4 @@
-"""Compile the kernels: one extension module for each instruction set, from the same sources."""
+"""Compile the kernels: a module for each instruction set and number type, from one source."""
 
 import os
 import platform
@@ -32,18 +32,20 @@ BUILDS = {
         "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
+# Each build is compiled for both number types.
+DTYPES = {"float32": [], "float64": [("FS_DOUBLE", None)]}
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 KERNELS = Path("fastseq/_kernels")
 SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi")]
 
 
-def extension(name, flags):
+def extension(name, flags, macros=()):
     return Extension(
         f"fastseq._kernels.{name}",
         [str(KERNELS / f"{name}.pyx")],
         depends=[*SHARED, "setup.py"],
         extra_compile_args=FLAGS + flags,
-        define_macros=[LIMITED_API],
+        define_macros=[LIMITED_API, *macros],
         py_limited_api=True,
     )
 
@@ -92,7 +94,12 @@ if sys.platform == "win32":
     raise SystemExit("fastseq: the kernels need GCC or Clang (on Windows: WSL)")
 
 extensions = [extension("_cpu", [])]
-extensions += [extension(name, flags) for name, flags in BUILDS.items() if not flags or X86]
+extensions += [
+    extension(f"{build}_{dtype}", flags, macros)
+    for build, flags in BUILDS.items()
+    if not flags or X86
+    for dtype, macros in DTYPES.items()
+]
 
 setup(
     cmdclass={"build_ext": Build},

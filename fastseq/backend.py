@@ -4,8 +4,6 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,28 +15,22 @@ from ._version import __version__
 MAX_THREADS = 4096
 
 
-@cache
-def _load(name: str, argument: str = "backend") -> Any:
-    """One build, or the best that can be imported for ``"auto"``."""
+def _check_name(name: str, argument: str = "backend") -> str:
+    """The name of a build that this machine can run, the best for ``"auto"``."""
     if name == "auto":
         return next(_available())
     if name not in _kernels.NAMES:
         expected = ", ".join(("auto", *_kernels.NAMES))
         raise ValueError(f"{argument}: expected one of {expected}, got {name!r}")
-    return _kernels.load(name)
+    _kernels.load(name)
+    return name
 
 
-def _available() -> Iterator[Any]:
+def _available() -> Iterator[str]:
     for name in _kernels.NAMES:
-        try:
-            yield _kernels.load(name)
-        except ImportError:
-            continue
-
-
-@cache
-def _specialised(module: Any, dtype: np.dtype | type | str) -> SimpleNamespace:
-    return _kernels.specialise(module, np.dtype(dtype).name)
+        with suppress(ImportError):
+            _kernels.load(name)
+            yield name
 
 
 def _initial_threads() -> int:
@@ -52,19 +44,25 @@ def _initial_threads() -> int:
     return os.cpu_count() or 1
 
 
-_active = _load(os.environ.get("FASTSEQ_BACKEND") or "auto", "FASTSEQ_BACKEND")
+_active = _check_name(os.environ.get("FASTSEQ_BACKEND") or "auto", "FASTSEQ_BACKEND")
 _threads = _initial_threads()
-_active.set_num_threads(_threads)
 
 
-def kernels(dtype: np.dtype | type | str) -> SimpleNamespace:
+_modules: dict[tuple[str, np.dtype | type | str], Any] = {}  # those in use so far
+
+
+def kernels(dtype: np.dtype | type | str) -> Any:
     """The active build's kernels for arrays of `dtype` (float32 or float64)."""
-    return _specialised(_active, dtype)  # NumPy takes a microsecond for the name of a dtype
+    key = _active, dtype  # NumPy takes a microsecond for the name of a dtype
+    if key not in _modules:
+        _modules[key] = _kernels.load(_active, np.dtype(dtype).name)
+        _modules[key].set_num_threads(_threads)
+    return _modules[key]
 
 
 def get_backend() -> str:
     """Name of the kernels in use: ``avx512``, ``avx2``, ``generic`` or ``oracle``."""
-    return _active.NAME
+    return _active
 
 
 def set_backend(name: str) -> None:
@@ -78,9 +76,7 @@ def set_backend(name: str) -> None:
         A named build that was not compiled or that this CPU cannot run.
     """
     global _active
-    chosen = _load(name)
-    chosen.set_num_threads(_threads)
-    _active = chosen
+    _active = _check_name(name)
 
 
 @contextmanager
@@ -107,7 +103,8 @@ def set_num_threads(count: int) -> None:
         raise TypeError(f"count: expected an integer, got {type(count).__name__}")
     check_threads("count", count)
     _threads = int(count)
-    _active.set_num_threads(_threads)
+    for module in _modules.values():
+        module.set_num_threads(_threads)
 
 
 def check_threads(name: str, count: int) -> None:
@@ -118,12 +115,12 @@ def check_threads(name: str, count: int) -> None:
 
 def get_num_threads() -> int:
     """The number of threads that kernels may use."""
-    return _active.get_num_threads()
+    return kernels("float32").get_num_threads()
 
 
 def available_backends() -> list[str]:
     """Names of the kernels that this machine can run, best first."""
-    return [module.NAME for module in _available()]
+    return list(_available())
 
 
 def cpu_name() -> str:

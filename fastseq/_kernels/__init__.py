@@ -1,17 +1,15 @@
 """The numerical kernels: one specification (`oracle`) and its compiled builds.
 
+A build is compiled once for each number type, so that the kernels of a module compute in one.
 Nothing here knows of models, files or text, and nothing here imports the rest of fastseq.
 """
 
 import importlib
-from types import SimpleNamespace
 from typing import Any
 
 COMPILED = ("avx512", "avx2", "generic")  # best first
 NAMES = (*COMPILED, "oracle")
-
-# NumPy's dtype name -> the C type that indexes a fused Cython function.
-C_TYPES = {"float32": "float", "float64": "double"}
+DTYPES = ("float32", "float64")
 
 
 def supported(name: str) -> bool:
@@ -25,8 +23,8 @@ def supported(name: str) -> bool:
     return name in cpu.features()
 
 
-def load(name: str) -> Any:
-    """Import one build.
+def load(name: str, dtype: str = "float32") -> Any:
+    """Import one build's kernels for arrays of one dtype.
 
     Raises
     ------
@@ -36,16 +34,5 @@ def load(name: str) -> Any:
     """
     if not supported(name):
         raise ImportError(f"kernels {name!r}: this CPU does not support them")
-    return importlib.import_module(f"fastseq._kernels.{name}")
-
-
-def specialise(module: Any, dtype_name: str) -> SimpleNamespace:
-    """The kernels of one build for one dtype, without the cost of choosing at every call."""
-    c_type = C_TYPES[dtype_name]
-    functions = {name: getattr(module, name) for name in module.__all__}
-    return SimpleNamespace(
-        **{
-            name: function[c_type] if hasattr(function, "__signatures__") else function
-            for name, function in functions.items()
-        }
-    )
+    module = name if name == "oracle" else f"{name}_{dtype}"
+    return importlib.import_module(f"fastseq._kernels.{module}")

@@ -29,10 +29,10 @@ cdef struct Part:
 
 
 cdef inline Part own_part(const Sequence *q, bint columns) noexcept nogil:
-    cdef int count = fs_team_size(), n = fs_team_member()
+    cdef int count = team_size(), n = team_member()
     if columns:
-        return Part(0, q.B, share_start(q.H, count, n, PANEL),
-                    share_start(q.H, count, n + 1, PANEL))  # each thread packs its own panels
+        return Part(0, q.B, part_start(q.H, count, n, PANEL),
+                    part_start(q.H, count, n + 1, PANEL))  # each thread packs its own panels
     return Part(q.B * n // count, q.B * (n + 1) // count, 0, q.H)
 
 
@@ -56,7 +56,7 @@ cdef inline Py_ssize_t after(const Sequence *q, Py_ssize_t t) noexcept nogil:
 
 cdef inline int row_team(const Sequence *q, Py_ssize_t gates) noexcept nogil:
     """Threads for a recurrence: at least four rows each."""
-    return team(<double> q.T * q.B * q.P * q.H * gates, q.B // 4)
+    return thread_count(<double> q.T * q.B * q.P * q.H * gates, q.B // 4)
 
 
 # Bytes of a recurrent weight that a second-level cache holds beside all the rest.
@@ -69,7 +69,7 @@ cdef inline int column_team(const Sequence *q, Py_ssize_t gates, size_t size) no
     cdef bint small = gates * q.H * q.P * <Py_ssize_t> size <= WEIGHT_BYTES
     if small or q.lengths != NULL or q.P != q.H or q.H % PANEL:
         return 1
-    return team(<double> q.T * q.B * q.P * q.H * gates, q.H // PANEL)
+    return thread_count(<double> q.T * q.B * q.P * q.H * gates, q.H // PANEL)
 
 
 cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ssize_t columns,
@@ -83,40 +83,40 @@ cdef int check_cell(const Sequence *q, Py_ssize_t gates, Py_ssize_t width, Py_ss
 
 # ---- RNN ----------------------------------------------------------------------------------------
 
-cdef inline void rnn_point(const floating *a, floating *h, Py_ssize_t H, bint relu) noexcept nogil:
+cdef inline void rnn_point(const real *a, real *h, Py_ssize_t H, bint relu) noexcept nogil:
     cdef Py_ssize_t j
     if relu:
         for j in range(H):
-            h[j] = a[j] if a[j] > 0 or a[j] != a[j] else <floating> 0  # (2)
+            h[j] = a[j] if a[j] > 0 or a[j] != a[j] else <real> 0  # (2)
     else:
         for j in range(H):
             h[j] = tanh_(a[j])  # (2)
 
 
-cdef void rnn_share(const Sequence *q, Part part, const floating *gates, const floating *packed,
-                    floating *h, bint relu, floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void rnn_share(const Sequence *q, Part part, const real *gates, const real *packed,
+                    real *h, bint relu, real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, H = q.H, first = part.first, rows = part.last - part.first
-    cdef const floating *old
-    cdef floating *new
+    cdef const real *old
+    cdef real *new
     for s in range(q.T):
         t = step(q, s)
         old = h + (before(q, t) * q.B + first) * H
         new = h + (after(q, t) * q.B + first) * H
-        memcpy(new, gates + (t * q.B + first) * H, rows * H * sizeof(floating))
+        memcpy(new, gates + (t * q.B + first) * H, rows * H * sizeof(real))
         times_packed(rows, H, H, old, H, packed, new, H, True, scratch)  # (1)
         for b in range(rows):
             if active(q, t, first + b):
                 rnn_point(new + b * H, new + b * H, H, relu)
             else:
-                memcpy(new + b * H, old + b * H, H * sizeof(floating))
-    fs_restore_subnormals(state)
+                memcpy(new + b * H, old + b * H, H * sizeof(real))
+    restore_subnormals(state)
 
 
-def rnn_forward(const floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                floating[:, :, ::1] h, const int64_t[::1] lengths, bint reverse, bint relu):
+def rnn_forward(const real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                real[:, :, ::1] h, const int64_t[::1] lengths, bint reverse, bint relu):
     cdef Sequence q
-    cdef floating *packed
+    cdef real *packed
     cdef Py_ssize_t size
     cdef int threads
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
@@ -127,12 +127,12 @@ def rnn_forward(const floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     if q.T == 0 or q.B == 0:
         return
     threads = row_team(&q, 1)
-    packed = workspace(q.H, q.H, q.B, threads, &size, <floating *> NULL)
+    packed = workspace(q.H, q.H, q.B, threads, &size)
     with nogil:
         pack(q.H, q.H, &w_hh[0, 0], 1, q.H, packed)
         with parallel(num_threads=threads):
             rnn_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0], relu,
-                      packed + size * (fs_team_member() + 1))
+                      packed + size * (team_member() + 1))
         free(packed)
 
 
@@ -144,35 +144,35 @@ cdef int check_states(const Sequence *q, const Py_ssize_t *shape, Py_ssize_t wid
     return 0
 
 
-cdef floating *workspace(Py_ssize_t K, Py_ssize_t N, Py_ssize_t B, int threads, Py_ssize_t *size,
-                         floating *_) except NULL:
+cdef real *workspace(Py_ssize_t K, Py_ssize_t N, Py_ssize_t B, int threads, Py_ssize_t *size,
+                         real *_) except NULL:
     """Packed K x N panels, then one scratch for each thread, all `size` numbers apart."""
-    cdef Py_ssize_t scratch = scratch_size(B, <floating *> NULL)
-    cdef floating *memory
-    size[0] = (max(packed_size(K, N, <floating *> NULL), scratch) + 63) // 64 * 64
-    memory = <floating *> fs_allocate(size[0] * (threads + 1), sizeof(floating))
+    cdef Py_ssize_t scratch = scratch_size(B)
+    cdef real *memory
+    size[0] = (max(packed_size(K, N), scratch) + 63) // 64 * 64
+    memory = <real *> allocate(size[0] * (threads + 1), sizeof(real))
     if memory == NULL:
         raise MemoryError("recurrent kernel: no memory for packed weights")
     return memory
 
 
-cdef inline void rnn_point_back(const floating *y, const floating *dy, floating *dh, floating *da,
+cdef inline void rnn_point_back(const real *y, const real *dy, real *dh, real *da,
                                 Py_ssize_t H, bint relu) noexcept nogil:
     cdef Py_ssize_t j
-    cdef floating d
+    cdef real d
     for j in range(H):
         d = dy[j] + dh[j]
         if relu:
-            da[j] = d if y[j] > 0 else <floating> 0
+            da[j] = d if y[j] > 0 else <real> 0
         else:
-            da[j] = d * fma(-y[j], y[j], <floating> 1)  # inverts (2)
+            da[j] = d * fma(-y[j], y[j], <real> 1)  # inverts (2)
         dh[j] = 0
 
 
-cdef void rnn_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
-                         const floating *h, const floating *dy, floating *dh, bint relu,
-                         floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void rnn_back_share(const Sequence *q, Part part, real *gates, const real *packed,
+                         const real *h, const real *dy, real *dh, bint relu,
+                         real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, H = q.H, at, first = part.first, rows = part.last - part.first
     for s in range(q.T - 1, -1, -1):
         t = step(q, s)
@@ -182,17 +182,17 @@ cdef void rnn_back_share(const Sequence *q, Part part, floating *gates, const fl
                 rnn_point_back(h + (after(q, t) * q.B + b) * H, dy + at, dh + b * H, gates + at,
                                H, relu)
             else:
-                memset(gates + at, 0, H * sizeof(floating))
+                memset(gates + at, 0, H * sizeof(real))
         times_packed(rows, H, H, gates + (t * q.B + first) * H, H, packed, dh + first * H, H,
                      True, scratch)  # inverts (1)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def rnn_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                 const floating[:, :, ::1] h, const floating[:, :, ::1] dy,
-                 floating[:, ::1] dh, const int64_t[::1] lengths, bint reverse, bint relu):
+def rnn_backward(real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                 const real[:, :, ::1] h, const real[:, :, ::1] dy,
+                 real[:, ::1] dh, const int64_t[::1] lengths, bint reverse, bint relu):
     cdef Sequence q
-    cdef floating *packed
+    cdef real *packed
     cdef Py_ssize_t size
     cdef int threads
     q.T, q.B, q.H, q.P = gates.shape[0], gates.shape[1], h.shape[2], h.shape[2]
@@ -204,18 +204,18 @@ def rnn_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     if q.T == 0 or q.B == 0:
         return
     threads = row_team(&q, 1)
-    packed = workspace(q.H, q.H, q.B, threads, &size, <floating *> NULL)
+    packed = workspace(q.H, q.H, q.B, threads, &size)
     with nogil:
         pack(q.H, q.H, &w_hh[0, 0], q.H, 1, packed)
         with parallel(num_threads=threads):
             rnn_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0],
                            &dy[0, 0, 0], &dh[0, 0], relu,
-                           packed + size * (fs_team_member() + 1))
+                           packed + size * (team_member() + 1))
         free(packed)
 
 
-cdef int check_gradients(const Sequence *q, const floating[:, :, ::1] dy,
-                         floating[:, ::1] dh) except -1:
+cdef int check_gradients(const Sequence *q, const real[:, :, ::1] dy,
+                         real[:, ::1] dh) except -1:
     expect(dy.shape[0], q.T, "dy: steps")
     expect(dy.shape[1], q.B, "dy: rows")
     expect(dy.shape[2], q.P, "dy: columns")

@@ -1,15 +1,18 @@
-# What all kernels share: one name for both precisions, threads, checks.
+# Everything that all kernels share: the number type, threads, matrices, checks.
 #
-# a. A `def` checks shapes, since a wrong one would write outside an array; everything else was
+# a. A module computes in one number type, `real`, which its .pyx file defines as float or double.
+# b. A `def` checks shapes, since a wrong one would write outside an array; everything else was
 #    checked where the caller's arrays came in.
-# b. All work runs without the GIL, between fs_flush_subnormals and fs_restore_subnormals, on
-#    each thread that takes part.
-# c. Work is cut into shares of the output, never along a sum: any number of threads gives the
-#    same bits.
+# c. All work runs without the GIL and with subnormal numbers flushed, in tasks that `run` gives
+#    to the threads.
+# d. Work is cut into parts of the output, never along a sum: any number of threads gives the same
+#    bits.
 
 cimport cython
-from cython.parallel cimport parallel, prange
-from libc.float cimport DBL_MAX, FLT_MAX
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cython.parallel cimport parallel
 from libc.math cimport log, sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free
@@ -17,161 +20,63 @@ from libc.string cimport memcpy, memset
 
 import os
 
-ctypedef fused floating:
-    float
-    double
+cdef extern from "_real.h" nogil:
+    const real LOWEST "FS_LOWEST"  # the lowest finite number
+    const char REAL_FORMAT "FS_FORMAT"  # code of `real` in the format of a buffer
 
 cdef extern from "_vmath.h" nogil:
-    unsigned fs_flush_subnormals()
-    void fs_restore_subnormals(unsigned)
-    float fs_fma_f(float, float, float)
-    double fs_fma_d(double, double, double)
-    float fs_exp_f(float)
-    double fs_exp_d(double)
-    float fs_sigmoid_f(float)
-    double fs_sigmoid_d(double)
-    float fs_tanh_f(float)
-    double fs_tanh_d(double)
-    float fs_log_f(float)
-    double fs_log_d(double)
+    unsigned flush_subnormals "fs_flush_subnormals"()
+    void restore_subnormals "fs_restore_subnormals"(unsigned)
+    double fma_d "fs_fma_d"(double, double, double)
+    double exp_d "fs_exp_d"(double)
+    real fma "FS(fs_fma)"(real, real, real)
+    real exp_ "FS(fs_exp)"(real)
+    real log_ "FS(fs_log)"(real)
+    real sigmoid "FS(fs_sigmoid)"(real)
+    real tanh_ "FS(fs_tanh)"(real)
+    real sqrt_ "FS(fs_sqrt)"(real)
 
 cdef extern from "_team.h" nogil:
-    int fs_team_size()
-    int fs_team_member()
-    void fs_team_wait()
-
-cdef extern from "<math.h>" nogil:
-    float sqrtf(float)
+    int team_size "fs_team_size"()
+    int team_member "fs_team_member"()
+    void barrier "fs_team_wait"()
 
 cdef extern from "_gemm.h" nogil:
-    void *fs_allocate(Py_ssize_t count, size_t size)
-    Py_ssize_t fs_packed_size_f(Py_ssize_t K, Py_ssize_t N)
-    Py_ssize_t fs_packed_size_d(Py_ssize_t K, Py_ssize_t N)
-    Py_ssize_t fs_scratch_size_f(Py_ssize_t M)
-    Py_ssize_t fs_scratch_size_d(Py_ssize_t M)
-    void fs_pack_f(Py_ssize_t K, Py_ssize_t N, const float *b, Py_ssize_t rs, Py_ssize_t cs,
-                   float *packed)
-    void fs_pack_d(Py_ssize_t K, Py_ssize_t N, const double *b, Py_ssize_t rs, Py_ssize_t cs,
-                   double *packed)
-    void fs_times_packed_f(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const float *a,
-                           Py_ssize_t rs, const float *packed, float *c, Py_ssize_t ldc,
-                           int start, float *scratch)
-    void fs_times_packed_d(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const double *a,
-                           Py_ssize_t rs, const double *packed, double *c, Py_ssize_t ldc,
-                           int start, double *scratch)
-    int fs_gemm_f(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const float *a, Py_ssize_t rs_a,
-                  Py_ssize_t cs_a, const float *b, Py_ssize_t rs_b, Py_ssize_t cs_b, float *c,
-                  Py_ssize_t ldc, int accumulate, const float *bias)
-    int fs_gemm_d(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const double *a, Py_ssize_t rs_a,
-                  Py_ssize_t cs_a, const double *b, Py_ssize_t rs_b, Py_ssize_t cs_b, double *c,
-                  Py_ssize_t ldc, int accumulate, const double *bias)
+    const int L2_WEIGHT_BYTES "FS_L2_BYTES"
+    const Py_ssize_t PANEL "NR"  # columns of a packed panel
+    const int THIN "FS_THIN"  # rows for which a weight is read in place
 
+    # data[m * row_stride + n * column_stride]
+    ctypedef struct Matrix "fs_matrix":
+        real *data
+        Py_ssize_t rows, columns, row_stride, column_stride
 
-# ---- one name for both precisions ---------------------------------------------------------------
+    ctypedef struct Product "fs_product":
+        Py_ssize_t M, N, K
+        const real *a
+        Py_ssize_t a_row, a_step
+        const real *b
+        Py_ssize_t b_panel, b_row
+        real *c
+        Py_ssize_t c_row
+        bint accumulate
+        const real *bias
 
-cdef inline floating fma(floating a, floating b, floating c) noexcept nogil:
-    if floating is float:
-        return fs_fma_f(a, b, c)
-    else:
-        return fs_fma_d(a, b, c)
-
-
-cdef inline floating exp_(floating x) noexcept nogil:
-    if floating is float:
-        return fs_exp_f(x)
-    else:
-        return fs_exp_d(x)
-
-
-cdef inline floating log_(floating x) noexcept nogil:
-    if floating is float:
-        return fs_log_f(x)
-    else:
-        return fs_log_d(x)
-
-
-cdef inline floating sigmoid(floating x) noexcept nogil:
-    if floating is float:
-        return fs_sigmoid_f(x)
-    else:
-        return fs_sigmoid_d(x)
-
-
-cdef inline floating tanh_(floating x) noexcept nogil:
-    if floating is float:
-        return fs_tanh_f(x)
-    else:
-        return fs_tanh_d(x)
-
-
-cdef inline floating sqrt_(floating x) noexcept nogil:
-    if floating is float:
-        return sqrtf(x)
-    else:
-        return sqrt(x)
-
-
-cdef inline Py_ssize_t packed_size(Py_ssize_t K, Py_ssize_t N, floating *_) noexcept nogil:
-    if floating is float:
-        return fs_packed_size_f(K, N)
-    else:
-        return fs_packed_size_d(K, N)
-
-
-cdef inline Py_ssize_t scratch_size(Py_ssize_t M, floating *_) noexcept nogil:
-    """Numbers of scratch for `times_packed` with M rows."""
-    if floating is float:
-        return fs_scratch_size_f(M)
-    else:
-        return fs_scratch_size_d(M)
-
-
-cdef inline floating lowest(floating *_) noexcept nogil:
-    """The lowest finite number."""
-    if floating is float:
-        return -FLT_MAX
-    else:
-        return -DBL_MAX
-
-
-cdef inline void pack(Py_ssize_t K, Py_ssize_t N, const floating *b, Py_ssize_t rs,
-                      Py_ssize_t cs, floating *packed) noexcept nogil:
-    """b[k * rs + n * cs] into panels, once for many products."""
-    if floating is float:
-        fs_pack_f(K, N, b, rs, cs, packed)
-    else:
-        fs_pack_d(K, N, b, rs, cs, packed)
-
-
-cdef inline void times_packed(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a,
-                              Py_ssize_t lda, const floating *packed, floating *c,
-                              Py_ssize_t ldc, bint add, floating *scratch) noexcept nogil:
-    """c (+)= a (M, K, rows lda apart) @ packed (K, N)."""
-    if floating is float:
-        fs_times_packed_f(M, N, K, a, lda, packed, c, ldc, add, scratch)
-    else:
-        fs_times_packed_d(M, N, K, a, lda, packed, c, ldc, add, scratch)
-
-
-cdef inline bint gemm_one(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a,
-                          Py_ssize_t rs_a, Py_ssize_t cs_a, const floating *b, Py_ssize_t rs_b,
-                          Py_ssize_t cs_b, floating *c, Py_ssize_t ldc, bint accumulate,
-                          const floating *bias) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
-    cdef bint done
-    if floating is float:
-        done = fs_gemm_f(M, N, K, a, rs_a, cs_a, b, rs_b, cs_b, c, ldc, accumulate, bias)
-    else:
-        done = fs_gemm_d(M, N, K, a, rs_a, cs_a, b, rs_b, cs_b, c, ldc, accumulate, bias)
-    fs_restore_subnormals(state)
-    return done
+    void *allocate "fs_allocate"(Py_ssize_t count, size_t size)
+    Py_ssize_t packed_size "fs_packed_size"(Py_ssize_t K, Py_ssize_t N)
+    Py_ssize_t scratch_size "fs_scratch_size"(Py_ssize_t M)
+    void fs_pack(const Matrix *b, real *packed)
+    void fs_multiply(const Product *p, real *scratch)
+    bint fs_gemm(const Matrix *a, const Matrix *b, const Matrix *c, bint accumulate,
+                 const real *bias)
 
 
 # ---- threads ------------------------------------------------------------------------------------
 
-# Starting a team costs microseconds on an idle machine and milliseconds on a busy one, where a
-# thread may not get its core at once: a share has to be worth about 100 microseconds.
-cdef double SHARE = 8e6
+# Multiply-adds that make a second thread worth while, about 100 microseconds. Starting a team
+# costs microseconds on an idle machine and milliseconds on a busy one, where a thread may not get
+# its core at once.
+cdef double MIN_WORK = 8e6
 cdef int _threads = 1
 cdef bint _forked = False
 
@@ -195,38 +100,181 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-cdef inline int team(double work, Py_ssize_t parts) noexcept nogil:
-    """How many threads for that many multiply-adds, cut into at most that many parts."""
-    cdef double most = min(<double>_threads, min(work / SHARE, <double>parts))
-    return 1 if _forked or most < 2 else <int>most
+cdef inline int thread_count(double work, Py_ssize_t parts) noexcept nogil:
+    """Number of threads for so many multiply-adds that can be cut into so many parts."""
+    cdef double most = min(<double> _threads, min(work / MIN_WORK, <double> parts))
+    return 1 if _forked or most < 2 else <int> most
 
 
-cdef bint gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating *a, Py_ssize_t rs_a,
-               Py_ssize_t cs_a, const floating *b, Py_ssize_t rs_b, Py_ssize_t cs_b, floating *c,
-               Py_ssize_t ldc, bint accumulate, const floating *bias) noexcept nogil:
-    """c (M, N) (+)= a @ b + bias, the longer side of c cut among the threads."""
-    cdef bint by_rows = M >= N
-    cdef Py_ssize_t length = M if by_rows else N, first, last
-    cdef int threads = team(<double>M * N * K, (length + 31) // 32), s, done = 1
-    if threads == 1:
-        return gemm_one(M, N, K, a, rs_a, cs_a, b, rs_b, cs_b, c, ldc, accumulate, bias)
-    for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        first = share_start(length, threads, s)
-        last = share_start(length, threads, s + 1)
-        if by_rows:
-            done &= gemm_one(last - first, N, K, a + first * rs_a, rs_a, cs_a, b, rs_b, cs_b,
-                             c + first * ldc, ldc, accumulate, bias)
-        else:
-            done &= gemm_one(M, last - first, K, a, rs_a, cs_a, b + first * cs_b, rs_b, cs_b,
-                             c + first, ldc, accumulate, NULL if bias == NULL else bias + first)
-    return done
+# Computes one part of a job; false where memory is missing.
+ctypedef bint (*Task)(void *job, int part, int parts) noexcept nogil
 
 
-cdef inline Py_ssize_t share_start(Py_ssize_t length, int threads, int s,
-                                   Py_ssize_t unit=32) noexcept nogil:
-    """Where share s begins: a multiple of 32 numbers, so that no two threads share a cache line."""
+cdef void run_own_parts(Task task, void *job, int parts, bint *failed) noexcept nogil:
+    """Those parts that fall to this thread: every `team_size`th."""
+    cdef unsigned mode = flush_subnormals()
+    cdef int part = team_member(), size = team_size()
+    if parts == 0:
+        parts = size
+    while part < parts:
+        if not task(job, part, parts):
+            failed[0] = True
+        part += size
+    restore_subnormals(mode)
+
+
+cdef bint run(Task task, void *job, int parts, int threads) noexcept nogil:
+    """task(job, part, parts) for every part; whether all succeeded.
+
+    parts 0 cuts the job into as many parts as there are threads, each of which runs one: such a
+    task may use `barrier`.
+    """
+    cdef bint failed = False
+    cdef bint *failed_ = &failed
+    cdef unsigned mode
+    cdef int part
+    if threads > 1:
+        with parallel(num_threads=threads):
+            run_own_parts(task, job, parts, failed_)
+        return not failed
+    mode = flush_subnormals()
+    for part in range(max(parts, 1)):
+        failed |= not task(job, part, max(parts, 1))
+    restore_subnormals(mode)
+    return not failed
+
+
+cdef inline Py_ssize_t part_start(Py_ssize_t length, int part, int parts,
+                                  Py_ssize_t unit=32) noexcept nogil:
+    """Start of a part, a multiple of `unit`: by default no two threads write one cache line."""
     cdef Py_ssize_t units = (length + unit - 1) // unit
-    return min(length, units * s // threads * unit)
+    return min(length, units * part // parts * unit)
+
+
+# ---- matrices -----------------------------------------------------------------------------------
+
+cdef inline Matrix matrix(const real *data, Py_ssize_t rows, Py_ssize_t columns,
+                          Py_ssize_t row_stride=-1) noexcept nogil:
+    """Rows of contiguous columns, by default without a gap between them."""
+    return Matrix(<real *> data, rows, columns, columns if row_stride < 0 else row_stride, 1)
+
+
+cdef inline Matrix transposed(Matrix a) noexcept nogil:
+    return Matrix(a.data, a.columns, a.rows, a.column_stride, a.row_stride)
+
+
+cdef inline Matrix block(Matrix a, Py_ssize_t row, Py_ssize_t column, Py_ssize_t rows,
+                         Py_ssize_t columns) noexcept nogil:
+    """The part of a matrix that begins at an element."""
+    return Matrix(a.data + row * a.row_stride + column * a.column_stride, rows, columns,
+                  a.row_stride, a.column_stride)
+
+
+cdef Matrix as_matrix(object array, str name, Py_ssize_t rows, Py_ssize_t columns,
+                      bint writable=False) except *:
+    """The matrix in an array of numbers whose last axis is contiguous, or, for None, no data.
+
+    All axes but the last make up the rows, which must lie at one distance. A size below 0 may be
+    anything. The caller holds the array for as long as the matrix is used.
+    """
+    cdef Py_buffer view
+    cdef Matrix result = Matrix(NULL, max(rows, 0), max(columns, 0), max(columns, 0), 1)
+    cdef Py_ssize_t found = 1
+    cdef int axis
+    if array is None:
+        return result
+    PyObject_GetBuffer(array, &view,
+                       PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+    try:
+        if view.ndim == 0 or view.itemsize != sizeof(real) or view.format[0] != REAL_FORMAT:
+            raise TypeError(f"{name}: expected numbers of {sizeof(real)} bytes")
+        result.columns = view.shape[view.ndim - 1]
+        for axis in range(view.ndim - 1):
+            found *= view.shape[axis]
+        result.rows = found
+        if columns >= 0 and result.columns != columns:
+            raise ValueError(f"{name}: columns: expected {columns}, got {result.columns}")
+        if rows >= 0 and found != rows:
+            raise ValueError(f"{name}: rows: expected {rows}, got {found}")
+        result.row_stride = result.columns
+        if found * result.columns == 0:
+            return result
+        if result.columns > 1 and view.strides[view.ndim - 1] != view.itemsize:
+            raise ValueError(f"{name}: expected contiguous columns")
+        for axis in range(view.ndim - 2, -1, -1):  # the innermost axis longer than 1 decides
+            if view.shape[axis] > 1:
+                result.row_stride = view.strides[axis] // view.itemsize
+                break
+        check_row_strides(&view, result.row_stride * view.itemsize, name)
+        result.data = <real *> view.buf
+    finally:
+        PyBuffer_Release(&view)
+    return result
+
+
+cdef int check_row_strides(const Py_buffer *view, Py_ssize_t stride, str name) except -1:
+    """All axes but the last follow each other at one distance."""
+    cdef int axis
+    cdef Py_ssize_t count = 1
+    for axis in range(view.ndim - 2, -1, -1):
+        if view.shape[axis] > 1 and view.strides[axis] != stride * count:
+            raise ValueError(f"{name}: expected rows at one distance")
+        count *= view.shape[axis]
+    return 0
+
+
+# ---- products -----------------------------------------------------------------------------------
+
+cdef struct Gemm:
+    Matrix a, b, c
+    bint accumulate
+    const real *bias
+
+
+cdef bint gemm_part(void *job, int part, int parts) noexcept nogil:
+    """Some rows of c, or some columns where those are more."""
+    cdef Gemm *g = <Gemm *> job
+    cdef bint by_rows = g.c.rows >= g.c.columns
+    cdef Py_ssize_t length = g.c.rows if by_rows else g.c.columns
+    cdef Py_ssize_t first = part_start(length, part, parts)
+    cdef Py_ssize_t count = part_start(length, part + 1, parts) - first
+    cdef Matrix a = g.a, b = g.b, c = g.c
+    cdef const real *bias = g.bias
+    if by_rows:
+        a = block(a, first, 0, count, a.columns)
+        c = block(c, first, 0, count, c.columns)
+    else:
+        b = block(b, 0, first, b.rows, count)
+        c = block(c, 0, first, c.rows, count)
+        bias = NULL if bias == NULL else bias + first
+    return fs_gemm(&a, &b, &c, g.accumulate, bias)
+
+
+cdef bint gemm(Matrix a, Matrix b, Matrix c, bint accumulate, const real *bias) noexcept nogil:
+    """c (+)= a @ b + bias, cut among the threads; false where memory is missing."""
+    cdef Gemm g = Gemm(a, b, c, accumulate, bias)
+    cdef Py_ssize_t length = max(c.rows, c.columns)
+    cdef int threads = thread_count(<double> c.rows * c.columns * a.columns, (length + 31) // 32)
+    return run(gemm_part, &g, threads, threads)
+
+
+cdef enum Format:
+    REAL  # packed as the numbers are
+
+
+# A matrix (K, N) in the order in which products read it as their right side.
+cdef struct Packed:
+    Format format
+    Py_ssize_t K, N
+    real *data
+
+
+cdef inline void multiply(Matrix a, const Packed *b, Matrix c, bint accumulate,
+                          real *scratch) noexcept nogil:
+    """c (+)= a @ b. scratch: `scratch_size(a.rows)` numbers."""
+    cdef Product p = Product(a.rows, b.N, b.K, a.data, a.row_stride, a.column_stride, b.data,
+                             b.K * PANEL, PANEL, c.data, c.row_stride, accumulate, NULL)
+    fs_multiply(&p, scratch)
 
 
 # ---- checks -------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ cdef Py_ssize_t draw_one(const Draw *o, const double *weights, double uniform) n
     return last
 
 
-cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allowed,
+cdef Py_ssize_t draw(const Draw *o, const real *logits, const uint8_t *allowed,
                      const uint8_t *seen, double uniform, double *z, double *weights,
                      Py_ssize_t *heap, double *log_prob) noexcept nogil:
     """One token from one row of logits; z, weights and heap are scratch of V entries."""
@@ -120,7 +120,7 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
         # At a temperature of 1 the weights of the softmax above are those that draw.
         if temperature != 1 or seen != NULL or peak != first_peak:
             for v in range(V):
-                weights[v] = fs_exp_d((z[v] - peak) / temperature)
+                weights[v] = exp_d((z[v] - peak) / temperature)
         if o.top_k > 0 or o.top_p < 1 or o.min_p > 0:
             filter_weights(o, weights, heap)
         token = draw_one(o, weights, uniform)
@@ -129,10 +129,10 @@ cdef Py_ssize_t draw(const Draw *o, const floating *logits, const uint8_t *allow
 
 
 cdef int check_decode(Py_ssize_t GH, Py_ssize_t V, Py_ssize_t L, Py_ssize_t B, Py_ssize_t H,
-                      Py_ssize_t G, Py_ssize_t S, const floating[:, :, ::1] w_ih,
-                      const floating[:, ::1] bias, const floating[:, :, ::1] w_hh,
-                      const floating[:, ::1] b_hn, floating[:, :, ::1] c,
-                      const floating[:, ::1] head_w, const floating[::1] head_b,
+                      Py_ssize_t G, Py_ssize_t S, const real[:, :, ::1] w_ih,
+                      const real[:, ::1] bias, const real[:, :, ::1] w_hh,
+                      const real[:, ::1] b_hn, real[:, :, ::1] c,
+                      const real[:, ::1] head_w, const real[::1] head_b,
                       const uint8_t[::1] allowed, const uint8_t[:, ::1] seen) except -1:
     if L == 0:
         raise ValueError("h: expected at least one layer, got 0")
@@ -165,21 +165,21 @@ cdef int check_decode(Py_ssize_t GH, Py_ssize_t V, Py_ssize_t L, Py_ssize_t B, P
     return 0
 
 
-def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_ih,
-           const floating[:, ::1] bias, const floating[:, :, ::1] w_hh,
-           const floating[:, ::1] b_hn, floating[:, :, ::1] h, floating[:, :, ::1] c,
-           const floating[:, ::1] head_w, const floating[::1] head_b,
+def decode(int cell, const real[:, ::1] table, const real[:, :, ::1] w_ih,
+           const real[:, ::1] bias, const real[:, :, ::1] w_hh,
+           const real[:, ::1] b_hn, real[:, :, ::1] h, real[:, :, ::1] c,
+           const real[:, ::1] head_w, const real[::1] head_b,
            const uint8_t[::1] allowed, uint8_t[:, ::1] seen, const double[:, ::1] uniforms,
            double temperature, Py_ssize_t top_k, double top_p, double min_p, double penalty,
            int64_t[:, ::1] tokens, double[:, ::1] log_probs):
     cdef Stack q
     cdef Draw o = Draw(table.shape[0], top_k, temperature, top_p, min_p, penalty)
     cdef Py_ssize_t S = uniforms.shape[0], V = o.V, H = h.shape[2], GH = table.shape[1], s, b, k
-    cdef Py_ssize_t packed_head = packed_size(H, V, <floating *> NULL), n
-    cdef floating *memory
-    cdef floating *head
-    cdef floating *logits
-    cdef floating *gates
+    cdef Py_ssize_t packed_head = packed_size(H, V), n
+    cdef real *memory
+    cdef real *head
+    cdef real *logits
+    cdef real *gates
     cdef double *z
     cdef unsigned state
     q.cell, q.L, q.B, q.H = cell, h.shape[0], h.shape[1], H
@@ -194,13 +194,13 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
     check_ids(tokens[0], 0, V, "tokens")
     if S == 0 or q.B == 0 or V == 0 or H == 0:
         return
-    q.P, q.packed_in, q.w_hr = H, packed_size(H, GH, <floating *> NULL), NULL
+    q.P, q.packed_in, q.w_hr = H, packed_size(H, GH), NULL
     q.packed_hh = q.packed_in
     # Packed weights of every layer, packed head, then gates, product, logits, scratch.
     n = (2 * q.L - 1) * q.packed_hh + packed_head
-    memory = <floating *> fs_allocate(
-        n + q.B * (2 * GH + V) + 16 + scratch_size(q.B, <floating *> NULL), sizeof(floating))
-    z = <double *> fs_allocate(3 * V, sizeof(double))
+    memory = <real *> allocate(
+        n + q.B * (2 * GH + V) + 16 + scratch_size(q.B), sizeof(real))
+    z = <double *> allocate(3 * V, sizeof(double))
     if memory == NULL or z == NULL:
         free(memory)
         free(z)
@@ -213,7 +213,7 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
     q.bias = NULL if q.L < 2 else &bias[0, 0]
     q.b_hn = NULL if b_hn is None else &b_hn[0, 0]
     with nogil:
-        state = fs_flush_subnormals()
+        state = flush_subnormals()
         for k in range(q.L):
             pack(H, GH, &w_hh[k, 0, 0], 1, H, memory + k * q.packed_hh)
         for k in range(q.L - 1):
@@ -221,14 +221,14 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
         pack(H, V, &head_w[0, 0], 1, H, head)
         for s in range(S):
             for b in range(q.B):
-                memcpy(gates + b * GH, &table[tokens[s, b], 0], GH * sizeof(floating))
+                memcpy(gates + b * GH, &table[tokens[s, b], 0], GH * sizeof(real))
                 if head_b is None:
-                    memset(logits + b * V, 0, V * sizeof(floating))
+                    memset(logits + b * V, 0, V * sizeof(real))
                 else:
-                    memcpy(logits + b * V, &head_b[0], V * sizeof(floating))
+                    memcpy(logits + b * V, &head_b[0], V * sizeof(real))
             advance(&q, &h[0, 0, 0], NULL if cell != LSTM else &c[0, 0, 0])
             times_packed(q.B, V, H, &h[q.L - 1, 0, 0], H, head, logits, V, True,
-                         <floating *> q.scratch)
+                         <real *> q.scratch)
             for b in range(q.B):
                 k = draw(&o, logits + b * V, NULL if allowed is None else &allowed[0],
                          NULL if seen is None else &seen[b, 0], uniforms[s, b], z, z + V,
@@ -236,6 +236,6 @@ def decode(int cell, const floating[:, ::1] table, const floating[:, :, ::1] w_i
                 tokens[s + 1, b] = k
                 if seen is not None:
                     seen[b, k] = 1
-        fs_restore_subnormals(state)
+        restore_subnormals(state)
         free(memory)
         free(z)

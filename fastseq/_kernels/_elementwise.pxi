@@ -7,8 +7,8 @@ ctypedef enum Function:
     TANH
 
 
-cdef void apply(Function function, const floating *x, floating *out, Py_ssize_t N) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void apply(Function function, const real *x, real *out, Py_ssize_t N) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t n
     if function == EXP:
         for n in range(N):
@@ -22,28 +22,28 @@ cdef void apply(Function function, const floating *x, floating *out, Py_ssize_t 
     else:
         for n in range(N):
             out[n] = tanh_(x[n])
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def vexp(const floating[::1] x, floating[::1] out):
+def vexp(const real[::1] x, real[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
     if x.shape[0]:
         apply(EXP, &x[0], &out[0], x.shape[0])
 
 
-def vlog(const floating[::1] x, floating[::1] out):
+def vlog(const real[::1] x, real[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
     if x.shape[0]:
         apply(LOG, &x[0], &out[0], x.shape[0])
 
 
-def vsigmoid(const floating[::1] x, floating[::1] out):
+def vsigmoid(const real[::1] x, real[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
     if x.shape[0]:
         apply(SIGMOID, &x[0], &out[0], x.shape[0])
 
 
-def vtanh(const floating[::1] x, floating[::1] out):
+def vtanh(const real[::1] x, real[::1] out):
     expect(out.shape[0], x.shape[0], "out: length")
     if x.shape[0]:
         apply(TANH, &x[0], &out[0], x.shape[0])

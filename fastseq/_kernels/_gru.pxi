@@ -1,11 +1,11 @@
 # GRU through time; see _cells.pxi. Numbers in brackets are those of oracle/cells.py.
 
-cdef inline void gru_point(floating *a, const floating *product, const floating *bias,
-                           const floating *old, floating *hn, floating *new, Py_ssize_t H,
+cdef inline void gru_point(real *a, const real *product, const real *bias,
+                           const real *old, real *hn, real *new, Py_ssize_t H,
                            Py_ssize_t columns) noexcept nogil:
     """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
-    cdef floating r, z, n
+    cdef real r, z, n
     for j in range(columns):
         hn[j] = product[2 * H + j]
     if bias != NULL:
@@ -19,15 +19,15 @@ cdef inline void gru_point(floating *a, const floating *product, const floating 
         new[j] = fma(z, old[j] - n, n)  # (6)
 
 
-cdef void gru_columns(const Sequence *q, Part part, floating *gates, const floating *w,
-                      floating *packed, const floating *bias, floating *h, floating *hn,
-                      floating *product, floating *scratch) noexcept nogil:
+cdef void gru_columns(const Sequence *q, Part part, real *gates, const real *w,
+                      real *packed, const real *bias, real *h, real *hn,
+                      real *product, real *scratch) noexcept nogil:
     """All rows, some columns. packed: room for the whole weight."""
-    cdef unsigned state = fs_flush_subnormals()
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, g, H = q.H, B = q.B, left = part.left, N = part.right - part.left
-    cdef Py_ssize_t panels = packed_size(H, N, packed)
-    cdef const floating *old
-    cdef floating *new
+    cdef Py_ssize_t panels = packed_size(H, N)
+    cdef const real *old
+    cdef real *new
     packed += 3 * left * H
     product += left
     for g in range(3):
@@ -42,17 +42,17 @@ cdef void gru_columns(const Sequence *q, Part part, floating *gates, const float
             gru_point(gates + (t * B + b) * 3 * H + left, product + b * 3 * H,
                       NULL if bias == NULL else bias + left, old + b * H + left,
                       hn + (t * B + b) * H + left, new + b * H, H, N)
-        fs_team_wait()
-    fs_restore_subnormals(state)
+        barrier()
+    restore_subnormals(state)
 
 
-cdef void gru_share(const Sequence *q, Part part, floating *gates, const floating *packed,
-                    const floating *bias, floating *h, floating *hn, floating *product,
-                    floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void gru_share(const Sequence *q, Part part, real *gates, const real *packed,
+                    const real *bias, real *h, real *hn, real *product,
+                    real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, H = q.H, first = part.first, rows = part.last - part.first, at
-    cdef const floating *old
-    cdef floating *new
+    cdef const real *old
+    cdef real *new
     product += first * 3 * H
     for s in range(q.T):
         t = step(q, s)
@@ -65,15 +65,15 @@ cdef void gru_share(const Sequence *q, Part part, floating *gates, const floatin
                 gru_point(gates + 3 * at, product + b * 3 * H, bias, old + b * H, hn + at,
                           new + b * H, H, H)
             else:
-                memset(gates + 3 * at, 0, 3 * H * sizeof(floating))
-                memset(hn + at, 0, H * sizeof(floating))
-                memcpy(new + b * H, old + b * H, H * sizeof(floating))
-    fs_restore_subnormals(state)
+                memset(gates + 3 * at, 0, 3 * H * sizeof(real))
+                memset(hn + at, 0, H * sizeof(real))
+                memcpy(new + b * H, old + b * H, H * sizeof(real))
+    restore_subnormals(state)
 
 
-cdef int check_gru(const Sequence *q, Py_ssize_t width, const floating[:, ::1] w_hh,
+cdef int check_gru(const Sequence *q, Py_ssize_t width, const real[:, ::1] w_hh,
                    const int64_t[::1] lengths, const Py_ssize_t *h,
-                   floating[:, :, ::1] hn) except -1:
+                   real[:, :, ::1] hn) except -1:
     check_cell(q, 3, width, w_hh.shape[1], lengths)
     expect(w_hh.shape[0], 3 * q.H, "w_hh: rows")
     check_states(q, h, q.H, "h")
@@ -83,13 +83,13 @@ cdef int check_gru(const Sequence *q, Py_ssize_t width, const floating[:, ::1] w
     return 0
 
 
-def gru_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                const floating[::1] b_hn, floating[:, :, ::1] h, floating[:, :, ::1] hn,
+def gru_forward(real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                const real[::1] b_hn, real[:, :, ::1] h, real[:, :, ::1] hn,
                 const int64_t[::1] lengths, bint reverse):
     cdef Sequence q
-    cdef floating *packed
-    cdef floating *product
-    cdef const floating *bias = NULL
+    cdef real *packed
+    cdef real *product
+    cdef const real *bias = NULL
     cdef Py_ssize_t size, H
     cdef int threads
     cdef bint columns
@@ -102,32 +102,32 @@ def gru_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
         bias = &b_hn[0]
     if q.T == 0 or q.B == 0:
         return
-    threads = column_team(&q, 3, sizeof(floating))
+    threads = column_team(&q, 3, sizeof(real))
     columns = threads > 1
     if not columns:
         threads = row_team(&q, 3)
-    packed = workspace(H + q.B, 3 * H, q.B, threads, &size, <floating *> NULL)
+    packed = workspace(H + q.B, 3 * H, q.B, threads, &size)
     with nogil:
         if not columns:
             pack(H, 3 * H, &w_hh[0, 0], 1, H, packed)
-        product = packed + packed_size(H, 3 * H, <floating *> NULL)
+        product = packed + packed_size(H, 3 * H)
         with parallel(num_threads=threads):
             if columns:
                 gru_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed, bias,
                             &h[0, 0, 0], &hn[0, 0, 0], product,
-                            packed + size * (fs_team_member() + 1))
+                            packed + size * (team_member() + 1))
             else:
                 gru_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, bias, &h[0, 0, 0],
-                          &hn[0, 0, 0], product, packed + size * (fs_team_member() + 1))
+                          &hn[0, 0, 0], product, packed + size * (team_member() + 1))
         free(packed)
 
 
-cdef inline void gru_point_back(floating *a, const floating *old, floating *hn,
-                                const floating *dy, floating *dh, floating *da, Py_ssize_t H,
+cdef inline void gru_point_back(real *a, const real *old, real *hn,
+                                const real *dy, real *dh, real *da, Py_ssize_t H,
                                 Py_ssize_t columns) noexcept nogil:
     """a becomes the gradient of the pre-activations, da that of the product h @ w_hhT."""
     cdef Py_ssize_t j
-    cdef floating r, z, n, d, dn, one = 1
+    cdef real r, z, n, d, dn, one = 1
     for j in range(columns):
         r, z, n = a[j], a[H + j], a[2 * H + j]
         d = dy[j] + dh[j]
@@ -140,13 +140,13 @@ cdef inline void gru_point_back(floating *a, const floating *old, floating *hn,
         da[j], da[H + j], da[2 * H + j] = a[j], a[H + j], hn[j]
 
 
-cdef void gru_back_columns(const Sequence *q, Part part, floating *gates, const floating *w,
-                           floating *packed, const floating *h, floating *hn, const floating *dy,
-                           floating *dh, floating *da, floating *scratch) noexcept nogil:
+cdef void gru_back_columns(const Sequence *q, Part part, real *gates, const real *w,
+                           real *packed, const real *h, real *hn, const real *dy,
+                           real *dh, real *da, real *scratch) noexcept nogil:
     """All rows, some columns. packed: room for the whole weight."""
-    cdef unsigned state = fs_flush_subnormals()
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, at, H = q.H, B = q.B, left = part.left, N = part.right - part.left
-    cdef floating *now
+    cdef real *now
     packed += 3 * left * H
     pack(3 * H, N, w + left, H, 1, packed)
     for s in range(q.T - 1, -1, -1):
@@ -157,16 +157,16 @@ cdef void gru_back_columns(const Sequence *q, Part part, floating *gates, const 
             gru_point_back(gates + (t * B + b) * 3 * H + left,
                            h + (before(q, t) * B + b) * H + left, hn + at, dy + at,
                            dh + b * H + left, now + b * 3 * H + left, H, N)
-        fs_team_wait()
+        barrier()
         times_packed(B, N, 3 * H, now, 3 * H, packed, dh + left, H, True,
                      scratch)  # inverts (1), (4)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-cdef void gru_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
-                         const floating *h, floating *hn, const floating *dy, floating *dh,
-                         floating *da, floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void gru_back_share(const Sequence *q, Part part, real *gates, const real *packed,
+                         const real *h, real *hn, const real *dy, real *dh,
+                         real *da, real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, H = q.H, at, first = part.first, rows = part.last - part.first
     for s in range(q.T - 1, -1, -1):
         t = step(q, s)
@@ -176,21 +176,21 @@ cdef void gru_back_share(const Sequence *q, Part part, floating *gates, const fl
                 gru_point_back(gates + 3 * at, h + (before(q, t) * q.B + b) * H, hn + at,
                                dy + at, dh + b * H, da + b * 3 * H, H, H)
             else:
-                memset(gates + 3 * at, 0, 3 * H * sizeof(floating))
-                memset(hn + at, 0, H * sizeof(floating))
-                memset(da + b * 3 * H, 0, 3 * H * sizeof(floating))
+                memset(gates + 3 * at, 0, 3 * H * sizeof(real))
+                memset(hn + at, 0, H * sizeof(real))
+                memset(da + b * 3 * H, 0, 3 * H * sizeof(real))
         times_packed(rows, H, 3 * H, da + first * 3 * H, 3 * H, packed, dh + first * H, H, True,
                      scratch)  # inverts (1), (4)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def gru_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                 const floating[:, :, ::1] h, floating[:, :, ::1] hn,
-                 const floating[:, :, ::1] dy,
-                 floating[:, ::1] dh, const int64_t[::1] lengths, bint reverse):
+def gru_backward(real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                 const real[:, :, ::1] h, real[:, :, ::1] hn,
+                 const real[:, :, ::1] dy,
+                 real[:, ::1] dh, const int64_t[::1] lengths, bint reverse):
     cdef Sequence q
-    cdef floating *packed
-    cdef floating *da
+    cdef real *packed
+    cdef real *da
     cdef Py_ssize_t size, H
     cdef int threads
     cdef bint columns
@@ -201,22 +201,22 @@ def gru_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     check_gradients(&q, dy, dh)
     if q.T == 0 or q.B == 0:
         return
-    threads = column_team(&q, 3, sizeof(floating))
+    threads = column_team(&q, 3, sizeof(real))
     columns = threads > 1
     if not columns:
         threads = row_team(&q, 3)
-    packed = workspace(3 * H + 6 * q.B, H, q.B, threads, &size, <floating *> NULL)
+    packed = workspace(3 * H + 6 * q.B, H, q.B, threads, &size)
     with nogil:
         if not columns:
             pack(3 * H, H, &w_hh[0, 0], H, 1, packed)
-        da = packed + packed_size(3 * H, H, <floating *> NULL)
+        da = packed + packed_size(3 * H, H)
         with parallel(num_threads=threads):
             if columns:
                 gru_back_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
                                  &h[0, 0, 0], &hn[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], da,
-                                 packed + size * (fs_team_member() + 1))
+                                 packed + size * (team_member() + 1))
             else:
                 gru_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, &h[0, 0, 0],
                                &hn[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], da,
-                               packed + size * (fs_team_member() + 1))
+                               packed + size * (team_member() + 1))
         free(packed)

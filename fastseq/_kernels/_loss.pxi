@@ -1,8 +1,8 @@
 # Softmax cross-entropy of given logits. The specification is oracle/dense.py.
 
-cdef inline floating row_max(const floating *z, Py_ssize_t N) noexcept nogil:
+cdef inline real row_max(const real *z, Py_ssize_t N) noexcept nogil:
     """max z in 16 lanes; NaN is not looked for (the sum of exponentials finds it)."""
-    cdef floating lanes[16]
+    cdef real lanes[16]
     cdef Py_ssize_t n, k, whole = N // 16 * 16
     for k in range(16):
         lanes[k] = z[0]
@@ -16,9 +16,9 @@ cdef inline floating row_max(const floating *z, Py_ssize_t N) noexcept nogil:
     return lanes[0]
 
 
-cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
+cdef inline real row_sum(const real *x, Py_ssize_t N) noexcept nogil:
     """Sum of N numbers, always added up in the same 16 lanes."""
-    cdef floating lanes[16]
+    cdef real lanes[16]
     cdef Py_ssize_t n, k, whole = N // 16 * 16
     for k in range(16):
         lanes[k] = 0
@@ -32,8 +32,8 @@ cdef inline floating row_sum(const floating *x, Py_ssize_t N) noexcept nogil:
     return lanes[0]
 
 
-cdef inline floating row_exp(const floating *z, floating *e, Py_ssize_t N,
-                             floating shift) noexcept nogil:
+cdef inline real row_exp(const real *z, real *e, Py_ssize_t N,
+                             real shift) noexcept nogil:
     """e = exp(z - shift); return its sum."""
     cdef Py_ssize_t n
     for n in range(N):
@@ -41,13 +41,13 @@ cdef inline floating row_exp(const floating *z, floating *e, Py_ssize_t N,
     return row_sum(e, N)
 
 
-cdef inline floating row_loss(const floating *z, int64_t target, floating scale, floating *dz,
+cdef inline real row_loss(const real *z, int64_t target, real scale, real *dz,
                               Py_ssize_t N) noexcept nogil:
     """Loss of one row; dz, which may be z, becomes scale * (softmax(z) - onehot(target))."""
-    cdef floating peak, total, loss, factor
+    cdef real peak, total, loss, factor
     cdef Py_ssize_t n
     if target < 0:
-        memset(dz, 0, N * sizeof(floating))
+        memset(dz, 0, N * sizeof(real))
         return 0
     peak = row_max(z, N)
     loss = peak - z[target]
@@ -56,39 +56,39 @@ cdef inline floating row_loss(const floating *z, int64_t target, floating scale,
     for n in range(N):
         dz[n] *= factor
     dz[target] -= scale
-    return <floating> log(<double> total) + loss
+    return <real> log(<double> total) + loss
 
 
-cdef void rows_loss(const floating *z, const int64_t *targets, floating scale, floating *losses,
-                    floating *dz, Py_ssize_t M, Py_ssize_t N) noexcept nogil:
+cdef void rows_loss(const real *z, const int64_t *targets, real scale, real *losses,
+                    real *dz, Py_ssize_t M, Py_ssize_t N) noexcept nogil:
     """row_loss for M rows, cut among the threads; an exponential costs about 20 multiply-adds."""
-    cdef int threads = team(20.0 * M * N, M), s
+    cdef int threads = thread_count(20.0 * M * N, M), s
     cdef Py_ssize_t m
     cdef unsigned state
     if threads == 1:
-        state = fs_flush_subnormals()
+        state = flush_subnormals()
         for m in range(M):
             losses[m] = row_loss(z + m * N, targets[m], scale, dz + m * N, N)
-        fs_restore_subnormals(state)
+        restore_subnormals(state)
         return
     for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
         rows_loss_share(z, targets, scale, losses, dz, M * s // threads, M * (s + 1) // threads, N)
 
 
-cdef void rows_loss_share(const floating *z, const int64_t *targets, floating scale,
-                          floating *losses, floating *dz, Py_ssize_t first, Py_ssize_t last,
+cdef void rows_loss_share(const real *z, const int64_t *targets, real scale,
+                          real *losses, real *dz, Py_ssize_t first, Py_ssize_t last,
                           Py_ssize_t N) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t m
     for m in range(first, last):
         losses[m] = row_loss(z + m * N, targets[m], scale, dz + m * N, N)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def softmax_cross_entropy(const floating[:, ::1] logits, const int64_t[::1] targets,
-                          floating scale, floating[::1] losses, floating[:, ::1] dlogits):
+def softmax_cross_entropy(const real[:, ::1] logits, const int64_t[::1] targets,
+                          real scale, real[::1] losses, real[:, ::1] dlogits):
     cdef Py_ssize_t M = logits.shape[0], N = logits.shape[1], m
-    cdef floating *spare = NULL
+    cdef real *spare = NULL
     expect(targets.shape[0], M, "targets: length")
     expect(losses.shape[0], M, "losses: length")
     if dlogits is not None:
@@ -101,7 +101,7 @@ def softmax_cross_entropy(const floating[:, ::1] logits, const int64_t[::1] targ
         with nogil:
             rows_loss(&logits[0, 0], &targets[0], scale, &losses[0], &dlogits[0, 0], M, N)
         return
-    spare = <floating *> fs_allocate(N, sizeof(floating))
+    spare = <real *> allocate(N, sizeof(real))
     if spare == NULL:
         raise MemoryError("softmax_cross_entropy: no memory for a row")
     with nogil:

@@ -1,10 +1,10 @@
 # LSTM through time; see _cells.pxi. Numbers in brackets are those of oracle/cells.py.
 
-cdef inline void lstm_point(floating *a, const floating *c_old, floating *c, floating *out,
+cdef inline void lstm_point(real *a, const real *c_old, real *c, real *out,
                             Py_ssize_t H, Py_ssize_t columns) noexcept nogil:
     """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
-    cdef floating i, f, g, o
+    cdef real i, f, g, o
     for j in range(columns):
         i = sigmoid(a[j])  # (2)
         f = sigmoid(a[H + j])  # (3)
@@ -15,15 +15,15 @@ cdef inline void lstm_point(floating *a, const floating *c_old, floating *c, flo
         out[j] = o * tanh_(c[j])  # (7)
 
 
-cdef void lstm_columns(const Sequence *q, Part part, floating *gates, const floating *w,
-                       floating *packed, floating *h, floating *c,
-                       floating *scratch) noexcept nogil:
+cdef void lstm_columns(const Sequence *q, Part part, real *gates, const real *w,
+                       real *packed, real *h, real *c,
+                       real *scratch) noexcept nogil:
     """All rows, some columns, no projection. packed: room for the whole weight."""
-    cdef unsigned state = fs_flush_subnormals()
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, g, H = q.H, B = q.B, left = part.left, N = part.right - part.left
-    cdef Py_ssize_t panels = packed_size(H, N, packed)
-    cdef floating *a
-    cdef const floating *c_old
+    cdef Py_ssize_t panels = packed_size(H, N)
+    cdef real *a
+    cdef const real *c_old
     packed += 4 * left * H
     for g in range(4):
         pack(H, N, w + (g * H + left) * H, 1, H, packed + g * panels)
@@ -36,22 +36,22 @@ cdef void lstm_columns(const Sequence *q, Part part, floating *gates, const floa
         for b in range(B):
             lstm_point(a + b * 4 * H, c_old + b * H, c + (after(q, t) * B + b) * H + left,
                        h + (after(q, t) * B + b) * H + left, H, N)
-        fs_team_wait()
-    fs_restore_subnormals(state)
+        barrier()
+    restore_subnormals(state)
 
 
-cdef void lstm_share(const Sequence *q, Part part, floating *gates, const floating *packed,
-                     const floating *project, floating *h, floating *c, floating *m,
-                     floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
-    cdef Py_ssize_t s, t, b, H = q.H, P = q.P, size = sizeof(floating)
+cdef void lstm_share(const Sequence *q, Part part, real *gates, const real *packed,
+                     const real *project, real *h, real *c, real *m,
+                     real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
+    cdef Py_ssize_t s, t, b, H = q.H, P = q.P, size = sizeof(real)
     cdef Py_ssize_t first = part.first, rows = part.last - part.first
-    cdef const floating *old
-    cdef const floating *c_old
-    cdef floating *new
-    cdef floating *c_new
-    cdef floating *a
-    cdef floating *out
+    cdef const real *old
+    cdef const real *c_old
+    cdef real *new
+    cdef real *c_new
+    cdef real *a
+    cdef real *out
     for s in range(q.T):
         t = step(q, s)
         a = gates + (t * q.B + first) * 4 * H
@@ -73,16 +73,16 @@ cdef void lstm_share(const Sequence *q, Part part, floating *gates, const floati
             for b in range(rows):
                 if not active(q, t, first + b):
                     memcpy(new + b * P, old + b * P, P * size)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                 const floating[:, ::1] w_hr, floating[:, :, ::1] h, floating[:, :, ::1] c,
-                 floating[:, :, ::1] m, const int64_t[::1] lengths, bint reverse):
+def lstm_forward(real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                 const real[:, ::1] w_hr, real[:, :, ::1] h, real[:, :, ::1] c,
+                 real[:, :, ::1] m, const int64_t[::1] lengths, bint reverse):
     cdef Sequence q
-    cdef floating *packed
-    cdef floating *project = NULL
-    cdef floating *out = NULL
+    cdef real *packed
+    cdef real *project = NULL
+    cdef real *out = NULL
     cdef Py_ssize_t size, H, P, extra
     cdef int threads
     cdef bint columns
@@ -99,31 +99,31 @@ def lstm_forward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
         expect(m.shape[2], H, "m: columns")
     if q.T == 0 or q.B == 0:
         return
-    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(floating))
+    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(real))
     columns = threads > 1
     if not columns:
         threads = row_team(&q, 4)
-    extra = 0 if w_hr is None else packed_size(H, P, <floating *> NULL) // (4 * H) + 1
-    packed = workspace(P + extra, 4 * H, q.B, threads, &size, <floating *> NULL)
+    extra = 0 if w_hr is None else packed_size(H, P) // (4 * H) + 1
+    packed = workspace(P + extra, 4 * H, q.B, threads, &size)
     with nogil:
         if not columns:
             pack(P, 4 * H, &w_hh[0, 0], 1, P, packed)
         if w_hr is not None:
-            project = packed + packed_size(P, 4 * H, <floating *> NULL)
+            project = packed + packed_size(P, 4 * H)
             pack(H, P, &w_hr[0, 0], 1, H, project)
             out = &m[0, 0, 0]
         with parallel(num_threads=threads):
             if columns:
                 lstm_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
-                             &h[0, 0, 0], &c[0, 0, 0], packed + size * (fs_team_member() + 1))
+                             &h[0, 0, 0], &c[0, 0, 0], packed + size * (team_member() + 1))
             else:
                 lstm_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, project, &h[0, 0, 0],
-                           &c[0, 0, 0], out, packed + size * (fs_team_member() + 1))
+                           &c[0, 0, 0], out, packed + size * (team_member() + 1))
         free(packed)
 
 
-cdef int check_lstm(const Sequence *q, Py_ssize_t width, const floating[:, ::1] w_hh,
-                    const floating[:, ::1] w_hr, const int64_t[::1] lengths,
+cdef int check_lstm(const Sequence *q, Py_ssize_t width, const real[:, ::1] w_hh,
+                    const real[:, ::1] w_hr, const int64_t[::1] lengths,
                     const Py_ssize_t *c) except -1:
     if q.H == 0 or q.P == 0:
         raise ValueError(f"h, c: expected at least one column, got {q.P}, {q.H}")
@@ -138,12 +138,12 @@ cdef int check_lstm(const Sequence *q, Py_ssize_t width, const floating[:, ::1] 
     return 0
 
 
-cdef inline void lstm_point_back(floating *a, const floating *c_old, const floating *c,
-                                 const floating *dm, floating *dc, Py_ssize_t H,
+cdef inline void lstm_point_back(real *a, const real *c_old, const real *c,
+                                 const real *dm, real *dc, Py_ssize_t H,
                                  Py_ssize_t columns) noexcept nogil:
     """The first columns of a row whose gates lie H apart."""
     cdef Py_ssize_t j
-    cdef floating i, f, g, o, tanh_c, d, one = 1
+    cdef real i, f, g, o, tanh_c, d, one = 1
     for j in range(columns):
         i, f, g, o = a[j], a[H + j], a[2 * H + j], a[3 * H + j]
         tanh_c = tanh_(c[j])
@@ -155,11 +155,11 @@ cdef inline void lstm_point_back(floating *a, const floating *c_old, const float
         a[3 * H + j] = dm[j] * tanh_c * (o * (one - o))  # inverts (7), (5)
 
 
-cdef void lstm_back_columns(const Sequence *q, Part part, floating *gates, const floating *w,
-                            floating *packed, const floating *c, const floating *dy, floating *dh,
-                            floating *dc, floating *total, floating *scratch) noexcept nogil:
+cdef void lstm_back_columns(const Sequence *q, Part part, real *gates, const real *w,
+                            real *packed, const real *c, const real *dy, real *dh,
+                            real *dc, real *total, real *scratch) noexcept nogil:
     """All rows, some columns, no projection. packed: room for the whole weight."""
-    cdef unsigned state = fs_flush_subnormals()
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, j, at, H = q.H, B = q.B, left = part.left, N = part.right - part.left
     packed += 4 * left * H
     pack(4 * H, N, w + left, H, 1, packed)
@@ -172,23 +172,23 @@ cdef void lstm_back_columns(const Sequence *q, Part part, floating *gates, const
                 dh[at + j] = 0
             lstm_point_back(gates + (t * B + b) * 4 * H + left, c + before(q, t) * B * H + at,
                             c + after(q, t) * B * H + at, total + at, dc + at, H, N)
-        fs_team_wait()
+        barrier()
         times_packed(B, N, 4 * H, gates + t * B * 4 * H, 4 * H, packed, dh + left, H, True,
                      scratch)  # inverts (1)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-cdef void lstm_back_share(const Sequence *q, Part part, floating *gates, const floating *packed,
-                          const floating *project, const floating *c, floating *dy, floating *dh,
-                          floating *dc, floating *total, floating *scratch) noexcept nogil:
-    cdef unsigned state = fs_flush_subnormals()
+cdef void lstm_back_share(const Sequence *q, Part part, real *gates, const real *packed,
+                          const real *project, const real *c, real *dy, real *dh,
+                          real *dc, real *total, real *scratch) noexcept nogil:
+    cdef unsigned state = flush_subnormals()
     cdef Py_ssize_t s, t, b, j, H = q.H, P = q.P, first = part.first
     cdef Py_ssize_t rows = part.last - part.first
-    cdef floating *a
-    cdef floating *d
-    cdef floating *into
-    cdef const floating *c_old
-    cdef const floating *c_new
+    cdef real *a
+    cdef real *d
+    cdef real *into
+    cdef const real *c_old
+    cdef const real *c_new
     for s in range(q.T - 1, -1, -1):
         t = step(q, s)
         a, d = gates + (t * q.B + first) * 4 * H, dy + (t * q.B + first) * P
@@ -202,7 +202,7 @@ cdef void lstm_back_share(const Sequence *q, Part part, floating *gates, const f
                     into[j] = d[b * P + j] + dh[(first + b) * P + j]
                     dh[(first + b) * P + j] = 0
             elif project != NULL:
-                memset(into, 0, P * sizeof(floating))
+                memset(into, 0, P * sizeof(real))
         if project != NULL:
             times_packed(rows, H, P, d, P, project, total + first * H, H, False,
                          scratch)  # inverts (8)
@@ -211,21 +211,21 @@ cdef void lstm_back_share(const Sequence *q, Part part, floating *gates, const f
                 lstm_point_back(a + b * 4 * H, c_old + b * H, c_new + b * H,
                                 total + (first + b) * H, dc + (first + b) * H, H, H)
             else:
-                memset(a + b * 4 * H, 0, 4 * H * sizeof(floating))
+                memset(a + b * 4 * H, 0, 4 * H * sizeof(real))
         # inverts (1)
         times_packed(rows, P, 4 * H, a, 4 * H, packed, dh + first * P, P, True, scratch)
-    fs_restore_subnormals(state)
+    restore_subnormals(state)
 
 
-def lstm_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
-                  const floating[:, ::1] w_hr, const floating[:, :, ::1] c,
-                  floating[:, :, ::1] dy,
-                  floating[:, ::1] dh, floating[:, ::1] dc, const int64_t[::1] lengths,
+def lstm_backward(real[:, :, ::1] gates, const real[:, ::1] w_hh,
+                  const real[:, ::1] w_hr, const real[:, :, ::1] c,
+                  real[:, :, ::1] dy,
+                  real[:, ::1] dh, real[:, ::1] dc, const int64_t[::1] lengths,
                   bint reverse):
     cdef Sequence q
-    cdef floating *packed
-    cdef floating *project = NULL
-    cdef floating *total
+    cdef real *packed
+    cdef real *project = NULL
+    cdef real *total
     cdef Py_ssize_t size, H, P, extra
     cdef int threads
     cdef bint columns
@@ -238,29 +238,29 @@ def lstm_backward(floating[:, :, ::1] gates, const floating[:, ::1] w_hh,
     expect(dc.shape[1], H, "dc: columns")
     if q.T == 0 or q.B == 0:
         return
-    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(floating))
+    threads = 1 if w_hr is not None else column_team(&q, 4, sizeof(real))
     columns = threads > 1
     if not columns:
         threads = row_team(&q, 4)
     # Behind the packed weights: the packed projection and the gradient of o * tanh(c).
-    extra = 0 if w_hr is None else packed_size(P, H, <floating *> NULL)
+    extra = 0 if w_hr is None else packed_size(P, H)
     extra = (extra + q.B * H) // P + 1
-    packed = workspace(4 * H + extra, P, q.B, threads, &size, <floating *> NULL)
+    packed = workspace(4 * H + extra, P, q.B, threads, &size)
     with nogil:
         if not columns:
             pack(4 * H, P, &w_hh[0, 0], P, 1, packed)
-        total = packed + packed_size(4 * H, P, <floating *> NULL)
+        total = packed + packed_size(4 * H, P)
         if w_hr is not None:
             project = total
-            total = project + packed_size(P, H, <floating *> NULL)
+            total = project + packed_size(P, H)
             pack(P, H, &w_hr[0, 0], H, 1, project)
         with parallel(num_threads=threads):
             if columns:
                 lstm_back_columns(&q, own_part(&q, True), &gates[0, 0, 0], &w_hh[0, 0], packed,
                                   &c[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], &dc[0, 0], total,
-                                  packed + size * (fs_team_member() + 1))
+                                  packed + size * (team_member() + 1))
             else:
                 lstm_back_share(&q, own_part(&q, False), &gates[0, 0, 0], packed, project,
                                 &c[0, 0, 0], &dy[0, 0, 0], &dh[0, 0], &dc[0, 0], total,
-                                packed + size * (fs_team_member() + 1))
+                                packed + size * (team_member() + 1))
         free(packed)

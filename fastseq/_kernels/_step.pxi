@@ -21,31 +21,31 @@ cdef struct Stack:
     void *scratch
 
 
-cdef void advance(const Stack *q, floating *h, floating *c) noexcept nogil:
+cdef void advance(const Stack *q, real *h, real *c) noexcept nogil:
     """One time step through all layers; gates hold what the input sends to the first."""
     cdef Py_ssize_t layer, b, GH = q.G * q.H
-    cdef floating *gates = <floating *> q.gates
-    cdef floating *product = <floating *> q.product
-    cdef floating *scratch = <floating *> q.scratch
-    cdef floating *state
-    cdef floating *cells
-    cdef const floating *inner
-    cdef const floating *shift
-    cdef const floating *packed
+    cdef real *gates = <real *> q.gates
+    cdef real *product = <real *> q.product
+    cdef real *scratch = <real *> q.scratch
+    cdef real *state
+    cdef real *cells
+    cdef const real *inner
+    cdef const real *shift
+    cdef const real *packed
     for layer in range(q.L):
         state = h + layer * q.B * q.P
         cells = NULL if c == NULL else c + layer * q.B * q.H
-        packed = <const floating *> q.w_hh + layer * q.packed_hh
+        packed = <const real *> q.w_hh + layer * q.packed_hh
         if layer:
-            shift = <const floating *> q.bias + (layer - 1) * GH
+            shift = <const real *> q.bias + (layer - 1) * GH
             for b in range(q.B):
-                memcpy(gates + b * GH, shift, GH * sizeof(floating))
+                memcpy(gates + b * GH, shift, GH * sizeof(real))
             times_packed(q.B, GH, q.P, state - q.B * q.P, q.P,
-                         <const floating *> q.w_ih + (layer - 1) * q.packed_in, gates, GH, True,
+                         <const real *> q.w_ih + (layer - 1) * q.packed_in, gates, GH, True,
                          scratch)
         if q.cell == GRU:
             times_packed(q.B, GH, q.H, state, q.H, packed, product, GH, False, scratch)
-            inner = NULL if q.b_hn == NULL else <const floating *> q.b_hn + layer * q.H
+            inner = NULL if q.b_hn == NULL else <const real *> q.b_hn + layer * q.H
             for b in range(q.B):
                 # hn is not kept: its place is the last third of a row that is used up.
                 gru_point(gates + b * GH, product + b * GH, inner, state + b * q.H,
@@ -61,17 +61,17 @@ cdef void advance(const Stack *q, floating *h, floating *c) noexcept nogil:
                        (state if q.w_hr == NULL else product) + b * q.H, q.H, q.H)
         if q.w_hr != NULL:
             times_packed(q.B, q.P, q.H, product, q.H,
-                         <const floating *> q.w_hr + layer * q.packed_hr, state, q.P, False,
+                         <const real *> q.w_hr + layer * q.packed_hr, state, q.P, False,
                          scratch)
 
 
-def packed_length(const floating[:, ::1] w):
-    return packed_size(w.shape[1], w.shape[0], <floating *> NULL)
+def packed_length(const real[:, ::1] w):
+    return packed_size(w.shape[1], w.shape[0])
 
 
-def pack_weight(const floating[:, ::1] w, floating[::1] packed):
+def pack_weight(const real[:, ::1] w, real[::1] packed):
     cdef Py_ssize_t N = w.shape[0], K = w.shape[1]
-    expect(packed.shape[0], packed_size(K, N, <floating *> NULL), "packed: length")
+    expect(packed.shape[0], packed_size(K, N), "packed: length")
     if N and K:
         pack(K, N, &w[0, 0], 1, K, &packed[0])
 
@@ -91,14 +91,14 @@ cdef int check_step(const Stack *q, Py_ssize_t numbers, const Py_ssize_t *packed
     return 0
 
 
-def stack_step(int cell, const floating[:, ::1] x, const floating[::1] packed,
-               const floating[:, ::1] bias, const floating[:, ::1] b_hn, floating[:, :, ::1] h,
-               floating[:, :, ::1] c):
+def stack_step(int cell, const real[:, ::1] x, const real[::1] packed,
+               const real[:, ::1] bias, const real[:, ::1] b_hn, real[:, :, ::1] h,
+               real[:, :, ::1] c):
     cdef Stack q
     cdef Py_ssize_t size = x.shape[1], GH = bias.shape[1], first, numbers, b
-    cdef floating *memory
-    cdef floating *gates
-    cdef const floating *weights
+    cdef real *memory
+    cdef real *gates
+    cdef const real *weights
     cdef unsigned state
     q.cell, q.L, q.B, q.P = cell, h.shape[0], h.shape[1], h.shape[2]
     q.G = 4 if cell == LSTM else 3 if cell == GRU else 1
@@ -106,15 +106,15 @@ def stack_step(int cell, const floating[:, ::1] x, const floating[::1] packed,
     expect(GH, q.G * q.H, "bias: columns")
     expect(bias.shape[0], q.L, "bias: layers")
     expect(x.shape[0], q.B, "x: rows")
-    first = packed_size(size, GH, <floating *> NULL)
-    q.packed_in = q.packed_hh = packed_size(q.P, GH, <floating *> NULL)
-    q.packed_hr = 0 if q.P == q.H else packed_size(q.H, q.P, <floating *> NULL)
+    first = packed_size(size, GH)
+    q.packed_in = q.packed_hh = packed_size(q.P, GH)
+    q.packed_hr = 0 if q.P == q.H else packed_size(q.H, q.P)
     numbers = first + (2 * q.L - 1) * q.packed_hh + q.L * q.packed_hr
     check_step(&q, numbers, packed.shape, cell == LSTM, c.shape, b_hn is not None, b_hn.shape)
     if q.L == 0 or q.B == 0 or q.P == 0 or q.H == 0 or size == 0:
         return
-    memory = <floating *> fs_allocate(2 * q.B * GH + scratch_size(q.B, <floating *> NULL),
-                                      sizeof(floating))
+    memory = <real *> allocate(2 * q.B * GH + scratch_size(q.B),
+                                      sizeof(real))
     if memory == NULL:
         raise MemoryError("stack_step: no memory for its buffers")
     weights = &packed[0]
@@ -126,11 +126,11 @@ def stack_step(int cell, const floating[:, ::1] x, const floating[::1] packed,
     gates = memory
     q.gates, q.product, q.scratch = gates, gates + q.B * GH, gates + 2 * q.B * GH
     with nogil:
-        state = fs_flush_subnormals()
+        state = flush_subnormals()
         for b in range(q.B):
-            memcpy(gates + b * GH, &bias[0, 0], GH * sizeof(floating))
+            memcpy(gates + b * GH, &bias[0, 0], GH * sizeof(real))
         times_packed(q.B, GH, size, &x[0, 0], size, weights, gates, GH, True,
-                     <floating *> q.scratch)
+                     <real *> q.scratch)
         advance(&q, &h[0, 0, 0], NULL if cell != LSTM else &c[0, 0, 0])
-        fs_restore_subnormals(state)
+        restore_subnormals(state)
         free(memory)

@@ -1,4 +1,4 @@
-/* What a thread of a team has to know of it, with and without OpenMP. */
+/* The team of threads that runs a parallel region, with and without OpenMP. */
 #ifndef FASTSEQ_TEAM_H
 #define FASTSEQ_TEAM_H
 
@@ -8,7 +8,7 @@
 static inline int fs_team_size(void) { return omp_get_num_threads(); }
 static inline int fs_team_member(void) { return omp_get_thread_num(); }
 
-/* Go on when all have come. */
+/* Barrier. */
 static inline void fs_team_wait(void) {
 #pragma omp barrier
 }

@@ -16,6 +16,9 @@
 #ifndef FASTSEQ_VMATH_H
 #define FASTSEQ_VMATH_H
 
+#include <math.h>
+
+#include "_real.h"
 #include "_simd.h"
 
 FS_INLINE int32_t fs_bits_f(float x) { int32_t i; memcpy(&i, &x, sizeof i); return i; }
@@ -183,5 +186,8 @@ FS_INLINE double fs_log_d(double x) {
     result = x == 0.0 ? -__builtin_inf() : result;
     return x >= 0.0 ? result : __builtin_nan("");
 }
+
+FS_INLINE float fs_sqrt_f(float x) { return __builtin_sqrtf(x); }
+FS_INLINE double fs_sqrt_d(double x) { return __builtin_sqrt(x); }
 
 #endif

@@ -1,5 +1,0 @@
-"""The compiled kernels for any processor."""
-
-NAME = "generic"
-
-include "_kernels.pxi"
