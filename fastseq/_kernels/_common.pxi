@@ -28,6 +28,7 @@ cdef extern from "_vmath.h" nogil:
     unsigned flush_subnormals "fs_flush_subnormals"()
     void restore_subnormals "fs_restore_subnormals"(unsigned)
     double fma_d "fs_fma_d"(double, double, double)
+    float exp_f "fs_exp_f"(float)
     double exp_d "fs_exp_d"(double)
     real fma "FS(fs_fma)"(real, real, real)
     real exp_ "FS(fs_exp)"(real)

@@ -1,136 +1,250 @@
-# One time step of a whole network whose weights stay packed from call to call. The specification
-# is oracle/step.py.
+# A network, forward only, on weights that stay packed: one time step after the other, or one token
+# after the other. The specification is oracle/step.py.
 
-cdef enum:
-    RNN_TANH = 0
-    RNN_RELU = 1
-    LSTM = 2
-    GRU = 3
-
-# The weights of all layers, packed, and the buffers of one step.
-cdef struct Stack:
-    int cell
-    Py_ssize_t L, B, H, P, G, packed_in, packed_hh, packed_hr
-    const void *w_ih  # of the layers above the first
-    const void *w_hh
-    const void *w_hr  # or NULL
-    const void *bias  # of the layers above the first
-    const void *b_hn
-    void *gates
-    void *product
-    void *scratch
+cdef struct StackLayer:
+    Packed w_ih, w_hh, w_hr  # w_hr without data: no projection
+    real *bias  # (G·H,): b_ih + b_hh, of inner gates only b_ih
+    real *inner_bias  # or NULL
 
 
-cdef void advance(const Stack *q, real *h, real *c) noexcept nogil:
-    """One time step through all layers; gates hold what the input sends to the first."""
-    cdef Py_ssize_t layer, b, GH = q.G * q.H
-    cdef real *gates = <real *> q.gates
-    cdef real *product = <real *> q.product
-    cdef real *scratch = <real *> q.scratch
-    cdef real *state
-    cdef real *cells
-    cdef const real *inner
-    cdef const real *shift
-    cdef const real *packed
-    for layer in range(q.L):
-        state = h + layer * q.B * q.P
-        cells = NULL if c == NULL else c + layer * q.B * q.H
-        packed = <const real *> q.w_hh + layer * q.packed_hh
-        if layer:
-            shift = <const real *> q.bias + (layer - 1) * GH
-            for b in range(q.B):
-                memcpy(gates + b * GH, shift, GH * sizeof(real))
-            times_packed(q.B, GH, q.P, state - q.B * q.P, q.P,
-                         <const real *> q.w_ih + (layer - 1) * q.packed_in, gates, GH, True,
-                         scratch)
-        if q.cell == GRU:
-            times_packed(q.B, GH, q.H, state, q.H, packed, product, GH, False, scratch)
-            inner = NULL if q.b_hn == NULL else <const real *> q.b_hn + layer * q.H
-            for b in range(q.B):
-                # hn is not kept: its place is the last third of a row that is used up.
-                gru_point(gates + b * GH, product + b * GH, inner, state + b * q.H,
-                          product + b * GH + 2 * q.H, state + b * q.H, q.H, q.H)
-            continue
-        times_packed(q.B, GH, q.P, state, q.P, packed, gates, GH, True, scratch)
-        if q.cell != LSTM:
-            for b in range(q.B):
-                rnn_point(gates + b * GH, state + b * q.H, q.H, q.cell == RNN_RELU)
-            continue
-        for b in range(q.B):
-            lstm_point(gates + b * GH, cells + b * q.H, cells + b * q.H,
-                       (state if q.w_hr == NULL else product) + b * q.H, q.H, q.H)
-        if q.w_hr != NULL:
-            times_packed(q.B, q.P, q.H, product, q.H,
-                         <const real *> q.w_hr + layer * q.packed_hr, state, q.P, False,
-                         scratch)
+# Buffers of one step.
+cdef struct StepWorkspace:
+    Matrix gates, product  # (B, G·H)
+    Matrix h_prev, c_prev, inner, unprojected
+    Matrix logits  # (B, V)
+    real *scratch
 
 
-def packed_length(const real[:, ::1] w):
-    return packed_size(w.shape[1], w.shape[0])
-
-
-def pack_weight(const real[:, ::1] w, real[::1] packed):
-    cdef Py_ssize_t N = w.shape[0], K = w.shape[1]
-    expect(packed.shape[0], packed_size(K, N), "packed: length")
-    if N and K:
-        pack(K, N, &w[0, 0], 1, K, &packed[0])
-
-
-cdef int check_step(const Stack *q, Py_ssize_t numbers, const Py_ssize_t *packed, bint lstm,
-                    const Py_ssize_t *c, bint inner, const Py_ssize_t *b_hn) except -1:
-    expect(packed[0], numbers, "packed: length")
-    if lstm:
-        expect(c[0], q.L, "c: layers")
-        expect(c[1], q.B, "c: rows")
-        expect(c[2], q.H, "c: columns")
-    else:
-        expect(q.P, q.H, "h: columns")
-    if inner:
-        expect(b_hn[0], q.L, "b_hn: layers")
-        expect(b_hn[1], q.H, "b_hn: columns")
-    return 0
-
-
-def stack_step(int cell, const real[:, ::1] x, const real[::1] packed,
-               const real[:, ::1] bias, const real[:, ::1] b_hn, real[:, :, ::1] h,
-               real[:, :, ::1] c):
-    cdef Stack q
-    cdef Py_ssize_t size = x.shape[1], GH = bias.shape[1], first, numbers, b
+cdef class PackedStack:
+    cdef const Cell *cell
+    cdef Py_ssize_t L, I, H, P, V
+    cdef StackLayer *layers
+    cdef Packed head  # without data: none
+    cdef Matrix head_bias, table
     cdef real *memory
-    cdef real *gates
-    cdef const real *weights
-    cdef unsigned state
-    q.cell, q.L, q.B, q.P = cell, h.shape[0], h.shape[1], h.shape[2]
-    q.G = 4 if cell == LSTM else 3 if cell == GRU else 1
-    q.H = GH // q.G
-    expect(GH, q.G * q.H, "bias: columns")
-    expect(bias.shape[0], q.L, "bias: layers")
-    expect(x.shape[0], q.B, "x: rows")
-    first = packed_size(size, GH)
-    q.packed_in = q.packed_hh = packed_size(q.P, GH)
-    q.packed_hr = 0 if q.P == q.H else packed_size(q.H, q.P)
-    numbers = first + (2 * q.L - 1) * q.packed_hh + q.L * q.packed_hr
-    check_step(&q, numbers, packed.shape, cell == LSTM, c.shape, b_hn is not None, b_hn.shape)
-    if q.L == 0 or q.B == 0 or q.P == 0 or q.H == 0 or size == 0:
-        return
-    memory = <real *> allocate(2 * q.B * GH + scratch_size(q.B),
-                                      sizeof(real))
-    if memory == NULL:
-        raise MemoryError("stack_step: no memory for its buffers")
-    weights = &packed[0]
-    q.w_ih = weights + first
-    q.w_hh = weights + first + (q.L - 1) * q.packed_in
-    q.w_hr = NULL if q.packed_hr == 0 else weights + numbers - q.L * q.packed_hr
-    q.bias = NULL if q.L < 2 else &bias[1, 0]
-    q.b_hn = NULL if b_hn is None else &b_hn[0, 0]
-    gates = memory
-    q.gates, q.product, q.scratch = gates, gates + q.B * GH, gates + 2 * q.B * GH
-    with nogil:
-        state = flush_subnormals()
-        for b in range(q.B):
-            memcpy(gates + b * GH, &bias[0, 0], GH * sizeof(real))
-        times_packed(q.B, GH, size, &x[0, 0], size, weights, gates, GH, True,
-                     <real *> q.scratch)
-        advance(&q, &h[0, 0, 0], NULL if cell != LSTM else &c[0, 0, 0])
-        restore_subnormals(state)
-        free(memory)
+    cdef object arrays  # whose memory is used
+
+    def __init__(self, int cell, layers, table=None, head=(None, None)):
+        cdef Py_ssize_t k, count
+        cdef real *end = NULL
+        if not layers:
+            raise ValueError("layers: expected at least one, got 0")
+        self.cell, self.L, self.arrays = cell_of(cell), len(layers), (table, head)
+        self.layers = <StackLayer *> allocate(self.L, sizeof(StackLayer))
+        if self.layers == NULL:
+            raise MemoryError("PackedStack: no memory for its layers")
+        memset(self.layers, 0, self.L * sizeof(StackLayer))
+        self.P = len(layers[0].w_hh[0])
+        self.H = len(layers[0].w_hh) // self.cell.gates
+        self.table = as_matrix(table, "table", -1, self.cell.gates * self.H)
+        self.V = self.table.rows
+        self.head_bias = as_matrix(head[1], "head bias", 1, self.V)
+        for k in range(self.L):
+            self.place(k, layers[k], &end)
+        if head[0] is not None:
+            take(&end, packed_size(self.P, self.V))
+        count = end - <real *> NULL
+        self.memory = end = <real *> allocate(count, sizeof(real))
+        if self.memory == NULL:
+            raise MemoryError("PackedStack: no memory for packed weights")
+        for k in range(self.L):
+            self.place(k, layers[k], &end)
+        if head[0] is not None:
+            self.head = pack_weight(as_matrix(head[0], "head", self.V, self.P), &end)
+
+    def __dealloc__(self):
+        free(self.layers)
+        free(self.memory)
+
+    def __reduce__(self):
+        # Each build packs in its own way, and another machine may run another one.
+        raise TypeError("packed weights cannot be copied or pickled")
+
+    cdef int place(self, Py_ssize_t k, object weights, real **end) except -1:
+        """Pack one layer; while `memory` is NULL, only measure it."""
+        cdef Py_ssize_t GH = self.cell.gates * self.H
+        cdef StackLayer *layer = &self.layers[k]
+        cdef Matrix biases[2]
+        cdef Matrix w_ih, w_hh, w_hr
+        (w_ih_, w_hh_, b_ih, b_hh, w_hr_) = weights
+        w_ih = as_matrix(w_ih_, "w_ih", GH, self.P if k else -1)
+        w_hh, w_hr = as_matrix(w_hh_, "w_hh", GH, self.P), as_matrix(w_hr_, "w_hr", self.P, self.H)
+        biases[0], biases[1] = as_matrix(b_ih, "b_ih", 1, GH), as_matrix(b_hh, "b_hh", 1, GH)
+        if k == 0:
+            self.I = w_ih.columns if w_ih_ is not None else 0
+        if w_hr_ is None:
+            expect(self.P, self.H, "w_hh: columns")
+        layer.bias = take(end, GH)
+        layer.inner_bias = NULL
+        if b_hh is not None:
+            layer.inner_bias = take(end, GH)
+        if self.memory == NULL:
+            take(end, packed_size(w_ih.columns, GH))
+            take(end, packed_size(self.P, GH))
+            take(end, packed_size(self.H, self.P))
+            return 0
+        memset(layer.bias, 0, GH * sizeof(real))
+        if b_ih is not None:
+            add_biases(self.cell, self.H, biases, layer.bias)
+        if b_hh is not None:
+            memcpy(layer.inner_bias, biases[1].data, GH * sizeof(real))
+            layer.inner_bias += GH - self.cell.inner_gates * self.H
+        if w_ih_ is not None:
+            layer.w_ih = pack_weight(w_ih, end)
+        layer.w_hh = pack_weight(w_hh, end)
+        if w_hr_ is not None:
+            layer.w_hr = pack_weight(w_hr, end)
+        return 0
+
+    def step(self, x, h, c):
+        cdef Matrix x_ = as_matrix(x, "x", -1, self.I)
+        cdef Py_ssize_t B = x_.rows
+        cdef Matrix h_ = as_matrix(h, "h", self.L * B, self.P, True)
+        cdef Matrix c_ = as_matrix(c, "c", self.L * B, self.H, True)
+        cdef StepWorkspace w
+        cdef real *memory
+        cdef unsigned mode
+        cdef Py_ssize_t b
+        if self.cell.has_c and c is None:
+            raise ValueError("c: expected an array, got None")
+        if B == 0:
+            return
+        memory = self.workspace(&w, B)
+        with nogil:
+            mode = flush_subnormals()
+            for b in range(B):
+                memcpy(row(&w.gates, b), self.layers[0].bias, w.gates.columns * sizeof(real))
+            multiply(x_, &self.layers[0].w_ih, w.gates, True, w.scratch)
+            self.advance(&w, h_, c_)
+            restore_subnormals(mode)
+            free(memory)
+
+    cdef real *workspace(self, StepWorkspace *w, Py_ssize_t B) except NULL:
+        """Buffers of a step; what it returns is to be freed."""
+        cdef real *memory = <real *> allocate(self.lay_out(w, B, NULL), sizeof(real))
+        if memory == NULL:
+            raise MemoryError("PackedStack: no memory for its buffers")
+        self.lay_out(w, B, memory)
+        return memory
+
+    cdef Py_ssize_t lay_out(self, StepWorkspace *w, Py_ssize_t B, real *memory) noexcept nogil:
+        cdef real *end = memory
+        cdef Py_ssize_t GH = self.cell.gates * self.H, inner = self.cell.inner_gates * self.H
+        w.gates, w.product = matrix(take(&end, B * GH), B, GH), matrix(take(&end, B * GH), B, GH)
+        w.h_prev = matrix(take(&end, B * self.P), B, self.P)
+        w.c_prev = matrix(take(&end, B * self.H), B, self.H)
+        w.inner = matrix(take(&end, B * inner), B, inner)
+        w.unprojected = matrix(take(&end, B * self.H), B, self.H)
+        w.logits = matrix(take(&end, B * self.V), B, self.V)
+        w.scratch = take(&end, scratch_size(B))
+        return end - memory
+
+    cdef void advance(self, StepWorkspace *w, Matrix h, Matrix c) noexcept nogil:
+        """One time step through all layers; w.gates holds the first layer's input projection."""
+        cdef Py_ssize_t k, b, B = w.gates.rows, GH = w.gates.columns
+        cdef const StackLayer *layer
+        for k in range(self.L):
+            layer = &self.layers[k]
+            if k:
+                for b in range(B):
+                    memcpy(row(&w.gates, b), layer.bias, GH * sizeof(real))
+                multiply(block(h, (k - 1) * B, 0, B, self.P), &layer.w_ih, w.gates, True,
+                         w.scratch)
+            self.advance_layer(layer, w, block(h, k * B, 0, B, self.P),
+                               part_of(&c, k * B, 0, B, self.H))
+
+    cdef void advance_layer(self, const StackLayer *layer, StepWorkspace *w, Matrix h,
+                            Matrix c) noexcept nogil:
+        cdef Pointwise p
+        copy_rows(h, w.h_prev)
+        p.rows, p.columns, p.H = h.rows, self.H, self.H
+        p.gates, p.product, p.inner, p.inner_bias = w.gates, w.product, w.inner, layer.inner_bias
+        p.h_prev, p.c_prev, p.c = w.h_prev, w.c_prev, c
+        p.h = h if layer.w_hr.data == NULL else w.unprojected
+        if self.cell.has_c:
+            copy_rows(c, w.c_prev)
+        if self.cell.inner_gates:
+            multiply(w.h_prev, &layer.w_hh, w.product, False, w.scratch)
+        else:
+            multiply(w.h_prev, &layer.w_hh, w.gates, True, w.scratch)
+        self.cell.forward(&p)
+        if layer.w_hr.data != NULL:
+            multiply(w.unprojected, &layer.w_hr, h, False, w.scratch)
+
+    def decode(self, h, c, int64_t[:, ::1] tokens, double[:, ::1] log_probs,
+               const double[:, ::1] uniforms, draw_options, uint8_t[:, ::1] seen):
+        cdef Py_ssize_t S = uniforms.shape[0], B = uniforms.shape[1], s, b, k
+        cdef Matrix h_ = as_matrix(h, "h", self.L * B, self.P, True)
+        cdef Matrix c_ = as_matrix(c, "c", self.L * B, self.H, True)
+        cdef DrawOptions o
+        cdef DrawScratch scratch
+        cdef StepWorkspace w
+        cdef const uint8_t[::1] allowed = draw_options.allowed
+        cdef real *memory
+        cdef unsigned mode
+        o.V = self.V
+        o.temperature, o.top_k, o.top_p, o.min_p, o.penalty = draw_options[:5]
+        self.check_decode(c, tokens, log_probs, uniforms, allowed, seen)
+        if S == 0 or B == 0 or self.V == 0:
+            return
+        o.allowed = NULL if allowed is None else &allowed[0]
+        scratch.z = <double *> allocate(3 * self.V, sizeof(double))
+        if scratch.z == NULL:
+            raise MemoryError("decode: no memory for probabilities")
+        scratch.weights = scratch.z + self.V
+        scratch.heap = <Py_ssize_t *> (scratch.z + 2 * self.V)
+        memory = self.workspace(&w, B)
+        with nogil:
+            mode = flush_subnormals()
+            for s in range(S):
+                for b in range(B):
+                    memcpy(row(&w.gates, b), row(&self.table, tokens[s, b]),
+                           w.gates.columns * sizeof(real))
+                self.advance(&w, h_, c_)
+                self.head_logits(&w, block(h_, (self.L - 1) * B, 0, B, self.P))
+                for b in range(B):
+                    k = draw(&o, row(&w.logits, b), NULL if seen is None else &seen[b, 0],
+                             uniforms[s, b], &scratch, &log_probs[s, b])
+                    tokens[s + 1, b] = k
+                    if seen is not None:
+                        seen[b, k] = 1
+            restore_subnormals(mode)
+            free(memory)
+            free(scratch.z)
+
+    cdef void head_logits(self, StepWorkspace *w, Matrix top) noexcept nogil:
+        cdef Py_ssize_t b
+        for b in range(top.rows):
+            if self.head_bias.data == NULL:
+                memset(row(&w.logits, b), 0, self.V * sizeof(real))
+            else:
+                memcpy(row(&w.logits, b), self.head_bias.data, self.V * sizeof(real))
+        multiply(top, &self.head, w.logits, True, w.scratch)
+
+    cdef int check_decode(self, object c, int64_t[:, ::1] tokens, double[:, ::1] log_probs,
+                          const double[:, ::1] uniforms, const uint8_t[::1] allowed,
+                          uint8_t[:, ::1] seen) except -1:
+        cdef Py_ssize_t S = uniforms.shape[0], B = uniforms.shape[1]
+        if self.arrays[0] is None or self.arrays[1][0] is None:
+            raise ValueError("table, head: expected arrays, got None")
+        if self.cell.has_c and c is None:
+            raise ValueError("c: expected an array, got None")
+        expect(tokens.shape[0], S + 1, "tokens: steps")
+        expect(tokens.shape[1], B, "tokens: rows")
+        expect(log_probs.shape[0], S, "log_probs: steps")
+        expect(log_probs.shape[1], B, "log_probs: rows")
+        if allowed is not None:
+            expect(allowed.shape[0], self.V, "allowed: length")
+        if seen is not None:
+            expect(seen.shape[0], B, "seen: rows")
+            expect(seen.shape[1], self.V, "seen: columns")
+        return check_ids(tokens[0], 0, self.V, "tokens")
+
+
+cdef Packed pack_weight(Matrix w, real **end) noexcept nogil:
+    """Pack w (N, K) as the right side of x @ wᵀ."""
+    cdef Matrix right = transposed(w)
+    cdef Packed packed = Packed(REAL, right.rows, right.columns, NULL)
+    packed.data = take(end, packed_size(packed.K, packed.N))
+    fs_pack(&right, packed.data)
+    return packed

@@ -1,10 +1,44 @@
-"""Arrays that live as long as the layer that fills them."""
+"""Memory for arrays: aligned, and used again once nothing refers to it."""
 
-from typing import Any
+import math
+from collections import deque
 
 import numpy as np
 
 CACHE_LINE = 64  # bytes
+_MIN_BYTES = 2048  # smaller arrays are left to NumPy, which keeps such memory itself
+_MAX_FREE_BYTES = 256 << 20  # of one size that wait to be used again; one is always kept
+
+_free: dict[int, deque[bytearray]] = {}  # memory by size; its operations need no lock
+
+
+class _Block(np.ndarray):
+    """The owner of a piece of memory, base of the array that uses it and of all its views."""
+
+    def __del__(self) -> None:
+        memory = self.base
+        if isinstance(memory, bytearray):
+            _free[len(memory)].append(memory)
+
+
+def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of undefined contents in memory that an earlier array may have had.
+
+    Fresh memory costs a page fault for each 4 kB. The memory is given back when the last view
+    of the array is gone; any number of threads may call this.
+    """
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < _MIN_BYTES:
+        return np.empty(shape, dtype)
+    size = 1 << (nbytes + CACHE_LINE - 1).bit_length()
+    if size not in _free:
+        _free.setdefault(size, deque(maxlen=max(1, _MAX_FREE_BYTES // size)))
+    try:
+        memory = _free[size].pop()
+    except IndexError:
+        memory = bytearray(size)
+    block = _Block(size, np.uint8, memory)
+    return np.ndarray(shape, dtype, block, -block.ctypes.data % CACHE_LINE)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
@@ -13,32 +47,3 @@ def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     raw = np.zeros(nbytes + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + nbytes].view(dtype)
-
-
-class Buffers:
-    """Named arrays that are reused from call to call.
-
-    The storage behind a name grows to the largest shape that was asked for and never shrinks,
-    so that sequences of changing length do not allocate again and again. A new array holds
-    zeros, a reused one what was left in it. Copies and pickles come out empty.
-    """
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype = dtype
-        self._storage: dict[str, np.ndarray] = {}
-        self._views: dict[str, np.ndarray] = {}
-
-    def __call__(self, name: str, *shape: int) -> np.ndarray:
-        view = self._views.get(name)
-        if view is None or view.shape != shape:
-            view = self._views[name] = self._view(name, shape)
-        return view
-
-    def _view(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        size = int(np.prod(shape))
-        if name not in self._storage or self._storage[name].size < size:
-            self._storage[name] = aligned_zeros(size, self.dtype)
-        return self._storage[name][:size].reshape(shape)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Buffers, (self.dtype,)

@@ -106,7 +106,7 @@ def same_type(array: np.ndarray, dtype: np.dtype) -> bool:
     return array.dtype == dtype or array.dtype.newbyteorder("=") == dtype
 
 
-def usable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_kernel_array(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array itself where kernels can read it (C-contiguous, native, aligned), or a copy."""
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype == dtype:
@@ -119,7 +119,7 @@ def check_ids(name: str, ids: Any) -> np.ndarray:
     check_array(name, ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {ids.dtype}")
-    return usable(ids, np.dtype(np.int64))
+    return as_kernel_array(ids, np.dtype(np.int64))
 
 
 def check_lengths(lengths: npt.ArrayLike, T: int, B: int) -> np.ndarray:

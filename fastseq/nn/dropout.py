@@ -8,8 +8,9 @@ References
 
 import numpy as np
 
+from .buffers import pooled_empty
 from .checks import check_floats
-from .module import Module
+from .module import Module, PendingCalls
 
 
 def draw_mask(rng: np.random.Generator, p: float, mask: np.ndarray) -> np.ndarray:
@@ -43,29 +44,22 @@ class Dropout(Module):
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p = float(p)
         self._rng = np.random.default_rng(seed)
-        self._mask: np.ndarray | None = None
+        self._pending = PendingCalls()
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """`x`, a float array of any shape, with some values dropped."""
         if not self.training:
             return x
-        mask = draw_mask(self._rng, self.p, self._reusable(x))
-        if self.keeps():
-            self._mask = mask
+        mask = draw_mask(self._rng, self.p, pooled_empty(x.shape, x.dtype))
+        if self.saves_for_backward():
+            self._pending.push(mask, mask.nbytes)
         return x * mask
-
-    def _reusable(self, x: np.ndarray) -> np.ndarray:
-        mask = self._mask
-        if self.keeps() and mask is not None and (mask.shape, mask.dtype) == (x.shape, x.dtype):
-            return mask
-        return np.empty(x.shape, x.dtype)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         """Gradient of the input of the last forward call in training mode."""
-        if self._mask is None:
-            raise RuntimeError("backward: there was no forward call in training mode")
-        check_floats("grad_output", grad_output, self._mask.dtype, self._mask.shape)
-        return grad_output * self._mask
+        mask = self._pending.last()
+        check_floats("grad_output", grad_output, mask.dtype, mask.shape)
+        return grad_output * self._pending.pop()
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

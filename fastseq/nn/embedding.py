@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ..backend import kernels
 from . import init
 from .checks import check_floats, check_ids, check_int, float_type, zeros
-from .module import Module, Parameter
+from .module import Module, Parameter, PendingCalls
 
 
 class Embedding(Module):
@@ -56,7 +56,7 @@ class Embedding(Module):
         self.padding_idx, self.dtype = padding_idx, float_type(dtype)
         self.weight = Parameter(zeros(self.dtype, num_embeddings, embedding_dim), row_sparse=True)
         self._rng = np.random.default_rng(seed)
-        self._kept: np.ndarray | None = None
+        self._pending = PendingCalls()
         self.flatten_parameters()
         self.reset_parameters()
 
@@ -90,8 +90,8 @@ class Embedding(Module):
         if ids.size:
             rows = y.reshape(-1, self.embedding_dim)
             kernels(self.dtype).gather_rows(self.weight.data, flat, None, rows)
-        if self.keeps():
-            self._kept = numbers.copy()
+        if self.saves_for_backward():
+            self._pending.push(numbers.copy(), numbers.nbytes)
         return y
 
     def backward(self, grad_output: np.ndarray) -> None:
@@ -102,17 +102,15 @@ class Embedding(Module):
         RuntimeError
             No forward call in training mode before, or a wrong shape.
         """
-        if self._kept is None:
-            raise RuntimeError("backward: no forward call in training mode is left to go through")
-        ids, E = self._kept, self.embedding_dim
+        ids, E = self._pending.last(), self.embedding_dim
         check_floats("grad_output", grad_output, self.dtype, (*ids.shape, E))
-        self._kept = None
+        self._pending.pop()
         flat, dy = ids.reshape(-1), np.array(grad_output, self.dtype).reshape(-1, E)
         if self.padding_idx is not None:
             used = flat != self.padding_idx
             flat, dy = flat[used], dy[used]
         if flat.size:
-            self.weight.touch(flat)
+            self.weight.mark_rows(flat)
             kernels(self.dtype).scatter_add_rows(dy, flat, self.weight.grad)
 
     def extra_repr(self) -> str:

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from ..backend import kernels
 from . import init
-from .buffers import Buffers
-from .checks import check_array, check_floats, check_int, float_type, same_type, usable, zeros
-from .module import Module, Parameter
+from .buffers import pooled_empty
+from .checks import as_kernel_array, check_array, check_floats, check_int, float_type, same_type, zeros
+from .module import Module, Parameter, PendingCalls
 
 
 class Linear(Module):
@@ -45,8 +45,7 @@ class Linear(Module):
         self.weight = Parameter(zeros(self.dtype, out_features, in_features))
         self.bias = Parameter(zeros(self.dtype, out_features)) if bias else None
         self._rng = np.random.default_rng(seed)
-        self._buffers = Buffers(self.dtype)
-        self._kept: tuple[np.ndarray, tuple[int, ...]] | None = None
+        self._pending = PendingCalls()
         self.flatten_parameters()
         self.reset_parameters()
 
@@ -87,12 +86,12 @@ class Linear(Module):
 
     def _rows(self, x: np.ndarray) -> np.ndarray:
         """x as (rows, in_features): a copy where backward will need it."""
-        if not self.keeps():
-            return usable(x, self.dtype).reshape(-1, self.in_features)
-        copy = self._buffers("x", *x.shape)
-        np.copyto(copy, x)
+        if not self.saves_for_backward():
+            return as_kernel_array(x, self.dtype).reshape(-1, self.in_features)
+        copy = pooled_empty(x.shape, self.dtype)
+        copy[...] = x
         rows = copy.reshape(-1, self.in_features)
-        self._kept = rows, x.shape
+        self._pending.push((rows, x.shape), rows.nbytes)
         return rows
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
@@ -103,15 +102,13 @@ class Linear(Module):
         RuntimeError
             No forward call in training mode before, or a wrong shape.
         """
-        if self._kept is None:
-            raise RuntimeError("backward: no forward call in training mode is left to go through")
-        x, shape = self._kept
+        x, shape = self._pending.last()
         check_floats("grad_output", grad_output, self.dtype, (*shape[:-1], self.out_features))
-        self._kept = None
+        self._pending.pop()
         dx = np.empty(shape, self.dtype)
         if dx.size:
             k = kernels(self.dtype)
-            dy = usable(grad_output, self.dtype).reshape(-1, self.out_features)
+            dy = as_kernel_array(grad_output, self.dtype).reshape(-1, self.out_features)
             k.matmul(dy.T, x, self.weight.grad, None, True)  # dW += dyᵀ @ x
             k.matmul(dy, self.weight.data, dx.reshape(x.shape), None, False)  # dx = dy @ W
             if self.bias is not None:

@@ -1,5 +1,6 @@
 """Parameters and modules: what a layer owns, by name, and how it is loaded and stored."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from ..backend import kernels
 from .buffers import aligned_zeros
-from .checks import check_mapping
+from .checks import check_mapping, physical_memory
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -19,7 +20,7 @@ _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Keep nothing for `backward` in forward calls of this block (of this thread)."""
+    """Save nothing for `backward` in forward calls of this block (of this thread)."""
     token = _grad_enabled.set(False)
     try:
         yield
@@ -28,12 +29,12 @@ def no_grad() -> Iterator[None]:
 
 
 def is_grad_enabled() -> bool:
-    """Whether forward calls of modules in training mode keep what `backward` needs."""
+    """Whether forward calls of modules in training mode save what `backward` needs."""
     return _grad_enabled.get()
 
 
 class Parameter:
-    """An array that is learnt, with its gradient.
+    """An array that is learned, with its gradient.
 
     Parameters
     ----------
@@ -50,11 +51,13 @@ class Parameter:
         them copies values in; it never rebinds the view.
     rows : ndarray of int64 or None
         None: the gradient is dense. Otherwise the distinct rows in which it may be non-zero.
+    requires_grad : bool
+        Whether recurrent layers compute the gradient; True by default.
     """
 
-    __slots__ = ("_data", "_grad", "rows", "transposed")
+    __slots__ = ("_data", "_grad", "requires_grad", "rows", "transposed")
 
-    moves: ClassVar[int] = 0  # how often any parameter has changed its storage
+    storage_version: ClassVar[int] = 0  # counts the changes of any parameter's storage
 
     def __init__(
         self, data: npt.ArrayLike, *, row_sparse: bool = False, transposed: bool = False
@@ -65,6 +68,7 @@ class Parameter:
         self._grad = np.zeros(self._data.shape, self._data.dtype)
         self.rows: np.ndarray | None = NO_ROWS if row_sparse else None
         self.transposed = transposed
+        self.requires_grad = True
 
     @property
     def data(self) -> np.ndarray:
@@ -105,8 +109,8 @@ class Parameter:
     def dtype(self) -> np.dtype:
         return self._data.dtype
 
-    def touch(self, rows: np.ndarray) -> None:
-        """Note rows (int64, repeats allowed) to which a gradient is about to be added."""
+    def mark_rows(self, rows: np.ndarray) -> None:
+        """Record rows (int64, repeats allowed) to which a gradient is about to be added."""
         if self.rows is not None:
             rows = np.unique(rows)
             self.rows = np.union1d(self.rows, rows) if self.rows.size else rows
@@ -124,9 +128,9 @@ class Parameter:
         """Move into other storage of the same shape, values included."""
         data[...], grad[...] = self._data, self._grad
         self._data, self._grad = data, grad
-        Parameter.moves += 1
+        Parameter.storage_version += 1
 
-    def shown(self) -> np.ndarray:
+    def public_view(self) -> np.ndarray:
         """The view of `data` that `Module.state_dict` copies."""
         return self._data.T if self.transposed else self._data
 
@@ -134,8 +138,50 @@ class Parameter:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
+class PendingCalls:
+    """Forward calls of one module that wait for `backward`, which takes the last one first.
+
+    All of them together keep no more than a quarter of the machine's memory, though always the
+    last one: the oldest are dropped, so that forward calls without `backward` cannot fill it.
+    """
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[Any, int]] = deque()
+        self._nbytes = 0
+
+    def push(self, call: Any, nbytes: int) -> None:
+        """Add a call that keeps so many bytes."""
+        self._calls.append((call, nbytes))
+        self._nbytes += nbytes
+        while len(self._calls) > 1 and self._nbytes > physical_memory() // 4:
+            self._nbytes -= self._calls.popleft()[1]
+
+    def pop(self) -> Any:
+        """Remove and return the last call.
+
+        Raises
+        ------
+        RuntimeError
+            There is none.
+        """
+        call = self.last()
+        self._nbytes -= self._calls.pop()[1]
+        return call
+
+    def last(self) -> Any:
+        """The last call; RuntimeError where there is none."""
+        if not self._calls:
+            raise RuntimeError(
+                "backward: no forward call in training mode is left to go through"
+            )
+        return self._calls[-1][0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PendingCalls, ()  # a copy of a module starts without calls
+
+
 class IncompatibleKeys(NamedTuple):
-    """What `Module.load_state_dict` returns."""
+    """Keys that `Module.load_state_dict` has not found in the module or in the mapping."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -144,8 +190,9 @@ class IncompatibleKeys(NamedTuple):
 class Module:
     """A layer or a stack of layers: parameters and sub-modules are its attributes.
 
-    A subclass writes ``forward`` and, to be trained, ``backward``, which returns the gradient
-    of the last forward call's input and adds to the parameters' ``grad``.
+    A subclass defines ``forward`` and, to be trained, ``backward``, which returns the gradient of
+    the last forward call's input and adds to the parameters' ``grad``. Several forward calls may
+    come before as many ``backward`` calls, which take them in reverse order.
     """
 
     training = True
@@ -157,7 +204,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    # -- what the module holds -------------------------------------------------------------
+    # -- contents -------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """Direct sub-modules, in the order in which they were assigned."""
@@ -202,17 +249,17 @@ class Module:
     # -- modes -----------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout drops, and forward keeps what backward needs."""
+        """Training mode: dropout drops, and forward saves what backward needs."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Evaluation mode: no dropout, nothing kept."""
+        """Evaluation mode: no dropout, nothing saved."""
         return self.train(False)
 
-    def keeps(self) -> bool:
-        """Whether a forward call now must keep what backward needs."""
+    def saves_for_backward(self) -> bool:
+        """Whether a forward call now must save what backward needs."""
         return self.training and _grad_enabled.get()
 
     def zero_grad(self) -> None:
@@ -224,7 +271,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """C-contiguous copies of all parameters by name."""
-        return {name: np.array(p.shown(), order="C") for name, p in self._walk()}
+        return {name: np.array(p.public_view(), order="C") for name, p in self._walk()}
 
     def load_state_dict(
         self, state: Mapping[str, npt.ArrayLike], strict: bool = True
@@ -262,7 +309,7 @@ class Module:
         # All are converted first: that may fail, as where an overflow is made an error.
         converted = {n: a.astype(own[n].dtype, copy=False) for n, a in arrays.items()}
         for name, array in converted.items():
-            own[name].shown()[...] = array
+            own[name].public_view()[...] = array
         return IncompatibleKeys(missing, unexpected)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -273,7 +320,7 @@ class Module:
     # -- printing --------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of the repr of a module without sub-modules."""
+        """The text between the brackets of the repr of a module without sub-modules."""
         return ""
 
     def __repr__(self) -> str:
@@ -297,7 +344,7 @@ def _flatten(parameters: list[Parameter], dtype: np.dtype) -> None:
 
 def _mismatches(own: dict[str, Parameter], arrays: dict[str, np.ndarray]) -> Iterator[str]:
     for name, array in arrays.items():
-        expected = own[name].shown().shape
+        expected = own[name].public_view().shape
         if array.shape != expected:
             yield f"size mismatch for {name}: expected shape {expected}, got {array.shape}."
         elif array.dtype.kind not in "fiu":

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_pair
-from .recurrent_base import Recurrent
+from .rnn_base import Recurrent
 
 State = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
 
@@ -162,14 +162,16 @@ class LSTM(Recurrent):
         assert c is not None
         return y, (h, c)
 
-    def backward(  # type: ignore[override]  # an LSTM's state is a pair, its gradient, too
+    def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self,
         grad_output: np.ndarray | None,
         grad_state: tuple[np.ndarray | None, np.ndarray | None] | None = None,
-    ) -> tuple[np.ndarray, State]:
+        needs_input_grad: bool = True,
+    ) -> tuple[np.ndarray | None, State]:
         """As `RNN.backward`, with pairs as states, of which either may be None for zeros."""
-        dh, dc = (None, None) if grad_state is None else check_pair("grad_state", grad_state)
-        dx, dh, dc = self._run_back(grad_output, dh, dc)
+        pair = (None, None) if grad_state is None else check_pair("grad_state", grad_state)
+        dx, dh, dc = self._run_back(grad_output, pair, needs_input_grad)
+        assert dc is not None
         return dx, (dh, dc)
 
 

@@ -1,192 +1,188 @@
 """All layers and directions of a recurrent network, one after the other."""
 
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
 import numpy as np
 
-from .buffers import Buffers
-from .cells import Direction, project, project_backward
-from .checks import usable
+from .._kernels.records import LayerCall, Saved
+from .buffers import pooled_empty
 from .dropout import draw_mask
-from .module import Parameter
-
-Layer = list[tuple[Direction, Parameter]]  # for each direction the recurrence and its w_ih
+from .recurrence import Recurrence
 
 
-class Stack:
-    """Layers and the buffers of one pass through them; one stack serves one caller at a time.
+class InputProjection(Protocol):
+    """A source of the first layer's input projection that is no matrix, such as tokens."""
 
-    Everything is time-major; D is the number of directions, K = L·D, and state k = l·D + d
-    belongs to direction d of layer l.
+    def forward(self, layer: Recurrence, out: np.ndarray) -> None:
+        """Fill `out`, of shape (N, G·H), with x @ w_ihᵀ + bias."""
 
-    Parameters
+    def backward(self, layer: Recurrence, saved: Saved, accumulate: bool) -> None:
+        """Gradients of w_ih, b_ih, b_hh and the input, from what `Recurrence.backward` left."""
+
+
+class StackCall(NamedTuple):
+    """One call of a `Stack`, as `Stack.backward` needs it.
+
+    Attributes
     ----------
-    layers : list of list of (Direction, Parameter)
-    dropout : float
-        Probability with which an output of all layers but the last is dropped.
+    source : ndarray of shape (N, I), or InputProjection
+    calls : list of list of LayerCall
+        By layer and direction.
+    masks : list of ndarray of shape (N, D·P), or None
+        By layer: factors of dropout on its output.
     """
 
-    def __init__(self, layers: list[Layer], dropout: float) -> None:
-        self.layers, self.dropout = layers, dropout
-        first = layers[0][0][0]
-        self.dtype, self.state_size = first.dtype, first.state_size
-        self.hidden_size, self.has_cells = first.hidden_size, first.cell == "lstm"
-        self.directions = len(layers[0])
-        self._buffers = Buffers(self.dtype)
-        self.shape: tuple[int, int, int] = (0, 0, 0)  # (T, B, I) of the last forward call
-        self._inputs: list[np.ndarray] = []  # of each layer, (T·B, ·)
-        self._masked = False
+    source: np.ndarray | InputProjection
+    calls: list[list[LayerCall]]
+    masks: list[np.ndarray | None]
 
-    # -- forward ---------------------------------------------------------------------------
+    @property
+    def nbytes(self) -> int:
+        """Memory that the call keeps."""
+        arrays = [mask for mask in self.masks if mask is not None]
+        for layer in self.calls:
+            for call in layer:
+                arrays += [a for a in (call.x, call.y, *(call.saved or ())) if a is not None]
+        return sum(a.nbytes for a in arrays)
+
+
+class Stack(NamedTuple):
+    """Layers on top of each other, over packed sequences (see `LayerCall`).
+
+    D is the number of directions, K = L·D, and state k = l·D + d belongs to direction d of layer
+    l. It holds nothing of a call: any number of threads may use it at once.
+
+    Attributes
+    ----------
+    layers : list of list of Recurrence
+        By layer and direction.
+    """
+
+    layers: list[list[Recurrence]]
 
     def forward(
         self,
-        x: np.ndarray,
-        h0: np.ndarray | None,
-        c0: np.ndarray | None,
-        lengths: np.ndarray | None,
-        rng: np.random.Generator | None,
-        keep: bool,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        x: np.ndarray | InputProjection,
+        states: tuple[np.ndarray | None, np.ndarray | None],
+        batch: tuple[int, int, np.ndarray | None],
+        save: bool,
+        dropout: Sequence[float] = (),
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray | None], StackCall]:
         """Run all layers.
 
         Parameters
         ----------
-        x : ndarray of shape (T, B, I), any layout
-        h0, c0 : ndarray of shape (K, B, P), (K, B, H), or None for zeros
-        lengths : ndarray of int64 of shape (B,), or None
+        x : ndarray of shape (N, I), C-contiguous, or InputProjection
+        states : h0 of shape (K, B, P), c0 of shape (K, B, H), or None for zeros
+        batch : N, B, batch_sizes
+            Rows, sequences, and the sequences of each step or None for B.
+        save : bool
+            Keep what `backward` needs.
+        dropout : sequence of float
+            Probability with which an output is dropped, for the first layers or all.
         rng : numpy.random.Generator or None
             Draws what dropout drops; None drops nothing.
-        keep : bool
-            Keep a copy of x, so that `backward` may follow whatever becomes of the original.
 
         Returns
         -------
-        y : ndarray of shape (T, B, D·P), zero at t ≥ lengths[b]
-        h_n, c_n : ndarray of shape (K, B, P), (K, B, H); c_n is None unless an LSTM
-            All freshly allocated.
+        y : ndarray of shape (N, D·P)
+            Output of the last layer, its directions side by side.
+        h_n, c_n : ndarray of shape (K, B, P), (K, B, H)
+            c_n is None unless the cell has a cell state.
+        call : StackCall
         """
-        T, B, size = x.shape
-        self.shape = T, B, size
-        count = len(self.layers) * self.directions
-        h_n = np.empty((count, B, self.state_size), self.dtype)
-        c_n = np.empty((count, B, self.hidden_size), self.dtype) if self.has_cells else None
-        self._masked = rng is not None and self.dropout > 0.0
-        self._inputs.clear()
-        if B == 0:
-            return self._join([], np.empty((T, 0, self._width()), self.dtype)), h_n, c_n
-        rows = (self._copy(x, lengths) if keep else usable(x, self.dtype)).reshape(T * B, -1)
+        rows, B, batch_sizes = batch
+        h_n, c_n = self._empty_states(B)
+        call, current = StackCall(x, [], []), x
         for number, layer in enumerate(self.layers):
-            self._inputs.append(rows)
-            outputs = []
-            for d, (direction, w_ih) in enumerate(layer):
-                k = number * self.directions + d
-                project(rows, w_ih, direction.bias(), direction.gates(T, B))
-                outputs.append(
-                    direction.forward(
-                        None if h0 is None else h0[k], None if c0 is None else c0[k], lengths
-                    )
-                )
-                h_n[k] = direction.h_end
-                if c_n is not None:
-                    c_n[k] = direction.c_end
-            if layer is not self.layers[-1]:
-                rows = self._between(number, outputs, rng).reshape(T * B, -1)
-        if self.directions == 1:
-            y = outputs[0].copy()
-        else:
-            y = self._join(outputs, np.empty((T, B, self._width()), self.dtype))
-        if lengths is not None:
-            zero_padding(y, lengths)
-        if not keep:
-            self._inputs.clear()
-        return y, h_n, c_n
+            P = layer[0].output_size
+            y = pooled_empty((rows, len(layer) * P), layer[0].dtype)
+            call.calls.append([])
+            for d, one in enumerate(layer):
+                k = number * len(layer) + d
+                saved = one.save(rows) if save or not isinstance(current, np.ndarray) else None
+                if not isinstance(current, np.ndarray):
+                    assert saved is not None
+                    current.forward(one, saved.gates)
+                h0, c0 = (None if a is None else a[k] for a in states)
+                outputs = y[:, d * P : (d + 1) * P], h_n[k], None if c_n is None else c_n[k]
+                source = current if isinstance(current, np.ndarray) else None
+                call.calls[-1].append(one.forward(source, (h0, c0), outputs, batch_sizes, saved))
+            current = y
+            mask = None
+            if rng is not None and number < len(dropout) and dropout[number] > 0.0:
+                mask = draw_mask(rng, dropout[number], pooled_empty(y.shape, y.dtype))
+                current = np.multiply(y, mask, out=pooled_empty(y.shape, y.dtype))
+            call.masks.append(mask)
+        assert isinstance(current, np.ndarray)
+        return current, (h_n, c_n), call
 
-    def _width(self) -> int:
-        return self.directions * self.state_size
+    def _empty_states(self, B: int) -> tuple[np.ndarray, np.ndarray | None]:
+        first, count = self.layers[0][0], len(self.layers) * len(self.layers[0])
+        h_n = np.empty((count, B, first.output_size), first.dtype)
+        if not first.cell.has_c:
+            return h_n, None
+        return h_n, np.empty((count, B, first.hidden_size), first.dtype)
 
-    def _copy(self, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-        copy = self._buffers("x", *x.shape)
-        np.copyto(copy, x)
-        if lengths is not None:  # so that NaN in the padding cannot reach the weights' gradient
-            zero_padding(copy, lengths)
-        return copy
-
-    def _join(self, outputs: list[np.ndarray], joined: np.ndarray) -> np.ndarray:
-        P = self.state_size
-        for d, output in enumerate(outputs):
-            joined[:, :, d * P : (d + 1) * P] = output
-        return joined
-
-    def _between(
-        self, number: int, outputs: list[np.ndarray], rng: np.random.Generator | None
-    ) -> np.ndarray:
-        """What layer `number` hands to the layer above."""
-        if len(outputs) == 1 and not self._masked:
-            return outputs[0]
-        shape = *outputs[0].shape[:2], self._width()
-        joined = self._join(outputs, self._buffers(f"y{number}", *shape))
-        if self._masked and rng is not None:
-            mask = self._buffers(f"mask{number}", *shape)
-            joined *= draw_mask(rng, self.dropout, mask)
-        return joined
-
-    # -- backward --------------------------------------------------------------------------
-
-    def backward(self, dy: np.ndarray | None, dh: np.ndarray, dc: np.ndarray | None) -> np.ndarray:
-        """Invert the last `forward`, adding to the parameters' gradients.
+    def backward(
+        self,
+        call: StackCall,
+        dy: np.ndarray | None,
+        dstates: tuple[np.ndarray, np.ndarray | None],
+        dx: np.ndarray | None,
+        accumulate: bool = True,
+    ) -> None:
+        """Invert a call of `forward`, once: gradients of all parameters.
 
         Parameters
         ----------
-        dy : ndarray of shape (T, B, D·P), any layout, or None for zeros
-        dh, dc : ndarray of shape (K, B, P), (K, B, H), INOUT
-            d loss / d final states in, d loss / d initial states out.
-
-        Returns
-        -------
-        ndarray of shape (T, B, I), freshly allocated
+        call : StackCall
+        dy : ndarray of shape (N, D·P), or None for zeros
+        dstates : dh of shape (K, B, P), dc of shape (K, B, H) or None, INOUT
+            Gradients of the final states in, of the initial states out.
+        dx : ndarray of shape (N, I), OUT, or None where it is not wanted
+        accumulate : bool
+            Add to the parameters' gradients instead of overwriting them.
         """
-        T, B, _ = self.shape
-        dx = np.empty(self.shape, self.dtype)
-        if B == 0:
-            return dx
-        current = self._outer(dy)
+        dh, dc = dstates
         for number in reversed(range(len(self.layers))):
-            rows = self._inputs[number]
-            below = (
-                self._buffers(f"dx{number % 2}", *rows.shape) if number else dx.reshape(T * B, -1)
-            )
-            for d, (direction, w_ih) in enumerate(self.layers[number]):
-                k = number * self.directions + d
-                part = self._part(current, d)
-                drows = direction.backward(part, dh[k], None if dc is None else dc[k])
-                project_backward(drows, rows, w_ih, below, add_to_dx=d > 0)
+            layer, mask = self.layers[number], call.masks[number]
+            P = layer[0].output_size
+            if mask is not None and dy is not None:
+                dy = np.multiply(dy, mask, out=pooled_empty(mask.shape, mask.dtype))
+            below = dx
             if number:
-                current = below.reshape(T, B, -1)
-                if self._masked:
-                    current *= self._buffers(f"mask{number - 1}", *current.shape)
-        return dx
+                rows, width = len(call.calls[number][0].y), self._width(number - 1)
+                below = pooled_empty((rows, width), layer[0].dtype)
+            for d, one in enumerate(layer):
+                k = number * len(layer) + d
+                part = None if dy is None else dy[:, d * P : (d + 1) * P]
+                dstate = dh[k], None if dc is None else dc[k]
+                self._backward_one(call, number, d, part, dstate, below, accumulate)
+            dy = below
 
-    def _outer(self, dy: np.ndarray | None) -> np.ndarray:
-        """`dy` as an array that kernels can read, and overwrite where they do."""
-        T, B, _ = self.shape
-        if dy is not None and self.layers[-1][0][0].w_hr is None:
-            array = usable(dy, self.dtype)
-            if array.flags.writeable:  # the LSTM's kernel has no form for other ones
-                return array
-        copy = self._buffers("dy", T, B, self._width())
-        copy[...] = 0 if dy is None else dy
-        return copy
+    def _width(self, number: int) -> int:
+        return len(self.layers[number]) * self.layers[number][0].output_size
 
-    def _part(self, dy: np.ndarray, d: int) -> np.ndarray:
-        """The share of direction `d` in the gradient of a layer's output, contiguous."""
-        if self.directions == 1:
-            return dy
-        P = self.state_size
-        part = self._buffers("part", *dy.shape[:2], P)
-        part[...] = dy[:, :, d * P : (d + 1) * P]
-        return part
-
-
-def zero_padding(array: np.ndarray, lengths: np.ndarray) -> None:
-    """Set array[t, b] to zero for t ≥ lengths[b]; array of shape (T, B, ·)."""
-    for b, length in enumerate(lengths.tolist()):
-        array[length:, b] = 0
+    def _backward_one(
+        self,
+        call: StackCall,
+        number: int,
+        d: int,
+        dy: np.ndarray | None,
+        dstate: tuple[np.ndarray, np.ndarray | None],
+        dx: np.ndarray | None,
+        accumulate: bool,
+    ) -> None:
+        one, layer_call = self.layers[number][d], call.calls[number][d]
+        if layer_call.x is not None:
+            one.backward(layer_call, dy, dstate, dx, d > 0, accumulate)
+            return
+        # The input projection has its own way to the gradients of weight and biases.
+        weights = one.gradients()._replace(w_ih=None, b_ih=None, b_hh=None)
+        one.backward(layer_call, dy, dstate, None, False, accumulate, weights)
+        assert layer_call.saved is not None
+        assert not isinstance(call.source, np.ndarray)
+        call.source.backward(one, layer_call.saved, accumulate)

@@ -5,10 +5,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..backend import kernels
-from .buffers import aligned_zeros
-from .cells import NUMBERS, Direction
-from .checks import check_floats, check_pair
-from .module import Parameter
+from .checks import as_kernel_array, check_floats, check_pair
+from .recurrence import Recurrence
 
 
 class Stepper:
@@ -20,44 +18,30 @@ class Stepper:
     read them, and the state, at first zero, stays inside. One stepper serves one caller at a
     time.
 
-    `RNN.stepper`, `LSTM.stepper` and `GRU.stepper` make it. What becomes of the layer's weights
-    later is nothing to the stepper.
+    `RNN.stepper`, `LSTM.stepper` and `GRU.stepper` make it. Later changes to the weights do not
+    affect the stepper.
 
     Parameters
     ----------
-    layers : list of (Direction, Parameter)
-        The recurrence and w_ih of each layer, all forward.
+    layers : list of Recurrence
+        One for each layer, all forward.
     batch_size : int or None
         B streams side by side; None for one, whose arrays have no such dimension.
     """
 
-    def __init__(self, layers: list[tuple[Direction, Parameter]], batch_size: int | None) -> None:
-        first, w_in = layers[0]
+    def __init__(self, layers: list[Recurrence], batch_size: int | None) -> None:
+        first = layers[0]
+        assert first.w_ih is not None
         B = 1 if batch_size is None else batch_size
-        L, P, H = len(layers), first.state_size, first.hidden_size
+        L, P, H = len(layers), first.output_size, first.hidden_size
         self.dtype, self._batched = first.dtype, batch_size is not None
-        self._cell, self._kernels = NUMBERS[first.cell], kernels(first.dtype)
-        self._x = np.zeros((B, w_in.shape[1]), self.dtype)
-        self._shape = self._x.shape if self._batched else self._x.shape[1:]
+        inputs = first.w_ih.shape[1]
+        self._shape = (B, inputs) if self._batched else (inputs,)
         self._h = np.zeros((L, B, P), self.dtype)
-        self._c = np.zeros((L, B, H), self.dtype) if first.cell == "lstm" else None
-        self._packed = self._pack([w_ih for _, w_ih in layers] + [d.w_hh for d, _ in layers]
-                                  + [d.w_hr for d, _ in layers if d.w_hr is not None])  # fmt: skip
-        self._bias = np.zeros((L, first.width), self.dtype)
-        for row, (direction, _) in zip(self._bias, layers, strict=True):
-            bias = direction.bias()
-            row[:] = 0 if bias is None else bias
-        self._b_hn = None
-        if first.cell == "gru" and first.b_hh is not None:
-            self._b_hn = np.stack([d.b_hh.data[2 * H :] for d, _ in layers if d.b_hh is not None])
-
-    def _pack(self, weights: list[Parameter]) -> np.ndarray:
-        lengths = [self._kernels.packed_length(w.data) for w in weights]
-        packed, start = aligned_zeros(sum(lengths), self.dtype), 0
-        for w, length in zip(weights, lengths, strict=True):
-            self._kernels.pack_weight(w.data, packed[start : start + length])
-            start += length
-        return packed
+        self._c = np.zeros((L, B, H), self.dtype) if first.cell.has_c else None
+        self._packed = kernels(self.dtype).PackedStack(
+            first.cell.id, [layer.weights() for layer in layers]
+        )
 
     def __reduce__(self) -> NoReturn:
         # Each build packs in its own way, and another machine may run another one.
@@ -82,10 +66,7 @@ class Stepper:
             Not such an array.
         """
         check_floats("x", x, self.dtype, self._shape)
-        self._x[...] = x
-        self._kernels.stack_step(
-            self._cell, self._x, self._packed, self._bias, self._b_hn, self._h, self._c
-        )
+        self._packed.step(as_kernel_array(x, self.dtype), self._h, self._c)
         return self._view(self._h[-1]).copy()
 
     def _view(self, array: np.ndarray) -> np.ndarray:
@@ -94,12 +75,12 @@ class Stepper:
 
     @property
     def state(self) -> Any:
-        """What the layer calls its state: a copy of h (L, B, P), of an LSTM a pair (h, c)."""
+        """The state in the layer's form: a copy of h (L, B, P), of an LSTM a pair (h, c)."""
         h = self._view(self._h).copy()
         return h if self._c is None else (h, self._view(self._c).copy())
 
     def reset(self, state: Any = None) -> None:
-        """Go on from a state as `state` gives it, or from zeros.
+        """Continue from a state in the form of `state`, or from zeros.
 
         Raises
         ------

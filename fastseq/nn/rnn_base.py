@@ -1,17 +1,19 @@
-"""What the recurrent layers share: parameters, checks of arguments, forward and backward."""
+"""The base of the recurrent layers: parameters, checks of arguments, forward and backward."""
 
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .._kernels.cells import BY_NAME
 from . import init
-from .cells import GATES, Direction
+from .buffers import pooled_empty
 from .checks import (
     MAX_LAYERS,
+    as_kernel_array,
     check_array,
     check_int,
     check_lengths,
@@ -20,11 +22,26 @@ from .checks import (
     same_type,
     zeros,
 )
-from .module import Module, Parameter
-from .stack import Layer, Stack
+from .module import Module, Parameter, PendingCalls
+from .packing import Packing
+from .recurrence import Recurrence
+from .stack import Stack, StackCall
 from .stepper import Stepper
 
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # of parameters
+State = tuple[np.ndarray | None, np.ndarray | None]  # h and c
+# Attributes that have shaped the parameters.
+FIXED = ("cell", "dtype", "input_size", "hidden_size", "num_layers", "bias", "bidirectional",
+         "proj_size", "nonlinearity")  # fmt: skip
+
+
+class _Pending(NamedTuple):
+    """A forward call that waits for `backward`: the stack's call and the shape of x."""
+
+    call: StackCall
+    ndim: int
+    T: int
+    B: int
+    packing: Packing | None
 
 
 class Recurrent(Module):
@@ -57,11 +74,11 @@ class Recurrent(Module):
         self.bidirectional, self.proj_size = bool(bidirectional), proj_size
         self.cell, self.dtype = cell, float_type(dtype)
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
-        self._state_size = proj_size or hidden_size
-        self._count = num_layers * len(self._suffixes)  # K
+        self._output_size = proj_size or hidden_size
+        self._state_count = num_layers * len(self._suffixes)  # K
         self._rng = np.random.default_rng(seed)
-        self._spare: list[Stack] = []  # each call takes one or makes one, so calls never share
-        self._kept: tuple[Stack, int] | None = None
+        self._pending = PendingCalls()
+        self._layers: Stack | None = None
         size = sum(math.prod(shape) for _, shape in self._shapes())
         check_memory("input_size, hidden_size, num_layers", 2 * size * self.dtype.itemsize)
         for name, shape in self._shapes():
@@ -73,18 +90,14 @@ class Recurrent(Module):
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes of all parameters."""
-        rows, below = GATES[self.cell] * self.hidden_size, self.input_size
+        cell, inputs = BY_NAME[self.cell], self.input_size
         for layer in range(self.num_layers):
             for suffix in self._suffixes:
-                shapes: dict[str, tuple[int, ...]]
-                shapes = {"weight_ih": (rows, below), "weight_hh": (rows, self._state_size)}
-                if self.bias:
-                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-                if self.proj_size:
-                    shapes["weight_hr"] = (self.proj_size, self.hidden_size)
-                for name, shape in shapes.items():
+                for name, shape in cell.parameter_shapes(
+                    inputs, self.hidden_size, self.bias, self.proj_size
+                ):
                     yield f"{name}_l{layer}{suffix}", shape
-            below = self._state_size * len(self._suffixes)
+            inputs = self._output_size * len(self._suffixes)
 
     def reset_parameters(self) -> None:
         """Draw all parameters from U(−1/√H, 1/√H)."""
@@ -93,32 +106,31 @@ class Recurrent(Module):
             init.uniform_(parameter.data, -bound, bound, self._rng)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in vars(self):
+            raise AttributeError(
+                f"{name}: cannot be changed, since the parameters depend on it; make a new layer"
+            )
+        if name == "dropout":
+            _check_dropout(value)
+        if name == "batch_first":
+            _check_bool(name, value)
         super().__setattr__(name, value)
-        if isinstance(value, Parameter):  # stacks hold on to the parameter that was here
-            self._spare, self._kept = [], None
+        if isinstance(value, Parameter):
+            self._layers = None  # it holds the parameter that was here
 
-    def _stack(self, keep: bool) -> Stack:
-        """A stack that nobody else uses, if need be the one that waits for `backward`."""
-        if keep and self._kept is not None:
-            stack, self._kept = self._kept[0], None
-            return stack
-        try:
-            return self._spare.pop()
-        except IndexError:
-            layers = [self._layer(number) for number in range(self.num_layers)]
-            return Stack(layers, self.dropout)
+    def _stack(self) -> Stack:
+        if self._layers is None:
+            cell, own = BY_NAME[self.cell], vars(self)
+            self._layers = Stack(
+                [
+                    [Recurrence.of(cell, own, f"_l{n}{suffix}") for suffix in self._suffixes]
+                    for n in range(self.num_layers)
+                ]
+            )
+        return self._layers
 
-    def _layer(self, number: int) -> Layer:
-        return [self._direction(f"_l{number}{suffix}") for suffix in self._suffixes]
-
-    def _direction(self, end: str) -> tuple[Direction, Parameter]:
-        w_ih, w_hh, b_ih, b_hh, w_hr = (vars(self).get(kind + end) for kind in KINDS)
-        assert w_ih is not None
-        assert w_hh is not None
-        return Direction(self.cell, w_hh, b_ih, b_hh, w_hr, end.endswith("_reverse")), w_ih
-
-    def __getstate__(self) -> dict[str, Any]:  # buffers stay behind
-        return vars(self) | {"_spare": [], "_kept": None}
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_layers": None}
 
     # -- forward ---------------------------------------------------------------------------
 
@@ -163,22 +175,72 @@ class Recurrent(Module):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         steps = self._time_major(x)
         T, B = steps.shape[:2]
-        if h0 is not None:
-            h0 = self._initial("hx", h0, self._state_size, x.ndim, B)
-        if c0 is not None:
-            c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
-        checked = None if lengths is None else check_lengths(lengths, T, B)
-        keep = self.keeps()
-        stack, spare = self._stack(keep), self._spare
-        rng = self._rng if self.training else None
-        y, h, c = stack.forward(steps, h0, c0, checked, rng, keep)
-        if keep:
-            self._kept = stack, x.ndim
-        else:
-            spare.append(stack)
-        if x.ndim == 2:
-            return y[:, 0], h[:, 0], None if c is None else c[:, 0]
-        return y.swapaxes(0, 1) if self.batch_first else y, h, c
+        h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
+        c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
+        packing = None
+        if lengths is not None and B:
+            checked = check_lengths(lengths, T, B)
+            packing = None if (checked == T).all() else Packing(checked, T)
+        save, sort = self.saves_for_backward(), self._sort(packing)
+        rows = self._rows(steps, packing, save)
+        batch = len(rows), B, None if packing is None else packing.batch_sizes
+        dropout = (self.dropout,) * (self.num_layers - 1)
+        y, (h_n, c_n), call = self._stack().forward(
+            rows, (sort(h0), sort(c0)), batch, save, dropout, self._rng if self.training else None
+        )
+        if save:
+            self._pending.push(_Pending(call, x.ndim, T, B, packing), call.nbytes)
+        if packing is not None:
+            h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
+        return self._output(y, (T, B), x.ndim, packing, save), *self._batched(h_n, c_n, x.ndim)
+
+    @staticmethod
+    def _sort(packing: Packing | None) -> Callable[[np.ndarray | None], np.ndarray | None]:
+        """Brings states into the order of the packed sequences."""
+        if packing is None:
+            return lambda states: states
+        return lambda states: None if states is None else packing.sort(states)
+
+    def _rows(self, steps: np.ndarray, packing: Packing | None, save: bool) -> np.ndarray:
+        """The rows of x that are no padding; a copy where `backward` needs them."""
+        width = steps.shape[2]
+        if packing is not None:
+            return packing.pack(steps, pooled_empty((packing.rows, width), self.dtype))
+        if not save:
+            return as_kernel_array(steps, self.dtype).reshape(-1, width)
+        copy = pooled_empty(steps.shape, self.dtype)
+        copy[...] = steps
+        return copy.reshape(-1, width)
+
+    def _output(
+        self,
+        y: np.ndarray,
+        steps: tuple[int, int],
+        ndim: int,
+        packing: Packing | None,
+        saved: bool,
+    ) -> np.ndarray:
+        """The output as the caller sees it: an array of its own, zero in the padding."""
+        shape = *steps, y.shape[1]
+        if packing is not None:
+            y = packing.unpack(y, pooled_empty(shape, self.dtype))
+        elif saved:
+            own = pooled_empty(shape, self.dtype)
+            own[...] = y.reshape(shape)
+            y = own
+        y = y.reshape(shape)
+        if ndim == 2:
+            return y[:, 0]
+        return y.swapaxes(0, 1) if self.batch_first else y
+
+    @staticmethod
+    def _batched(
+        h: np.ndarray, c: np.ndarray | None, ndim: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """States as the caller sees them."""
+        if ndim == 2:
+            return h[:, 0], None if c is None else c[:, 0]
+        return h, c
 
     def _time_major(self, x: np.ndarray) -> np.ndarray:
         check_array("x", x)
@@ -204,8 +266,12 @@ class Recurrent(Module):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN, got 0")
         return steps
 
-    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray:
-        """An initial state as (K, B, size)."""
+    def _initial(
+        self, name: str, state: Any, size: int, ndim: int, B: int
+    ) -> np.ndarray | None:
+        """An initial state as (K, B, size), which kernels can read."""
+        if state is None:
+            return None
         check_array(name, state)
         if state.shape != self._state_shape(size, ndim, B):
             raise self._wrong_shape(name, state, size, ndim, B)
@@ -213,7 +279,7 @@ class Recurrent(Module):
             raise ValueError(
                 f"{name} dtype ({state.dtype}) does not match weight dtype ({self.dtype})"
             )
-        return state if ndim == 3 else state[:, None]
+        return as_kernel_array(state if ndim == 3 else state[:, None], self.dtype)
 
     def _wrong_shape(
         self, name: str, state: np.ndarray, size: int, ndim: int, B: int
@@ -223,12 +289,13 @@ class Recurrent(Module):
             return RuntimeError(
                 f"For {kind} input, {name} should also be {ndim}-D but got {state.ndim}-D"
             )
-        label = "hidden" if self.cell != "lstm" else f"hidden[{int(name == 'cx')}]"
+        has_c = BY_NAME[self.cell].has_c
+        label = f"hidden[{int(name == 'cx')}]" if has_c else "hidden"
         expected = self._state_shape(size, ndim, B)
         return RuntimeError(f"Expected {label} size {expected}, got {state.shape} for {name}")
 
     def _state_shape(self, size: int, ndim: int, B: int) -> tuple[int, ...]:
-        return (self._count, B, size) if ndim == 3 else (self._count, size)
+        return (self._state_count, B, size) if ndim == 3 else (self._state_count, size)
 
     def stepper(self, batch_size: int | None = None) -> Stepper:
         """The network as it is now, for one time step after the other.
@@ -247,51 +314,73 @@ class Recurrent(Module):
             raise RuntimeError("stepper: expected one direction, got a bidirectional network")
         if batch_size is not None:
             check_int("batch_size", batch_size)
-        return Stepper([self._layer(n)[0] for n in range(self.num_layers)], batch_size)
+        return Stepper([layer[0] for layer in self._stack().layers], batch_size)
 
     # -- backward --------------------------------------------------------------------------
 
     def backward(
-        self, grad_output: np.ndarray | None, grad_state: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Back-propagate through the last forward call in training mode, once.
+        self,
+        grad_output: np.ndarray | None,
+        grad_state: np.ndarray | None = None,
+        needs_input_grad: bool = True,
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Back-propagate through the last forward call in training mode that is left.
 
-        The parameters' gradients are added to their ``grad``.
+        The parameters' gradients are added to their ``grad``, except where their
+        ``requires_grad`` is False.
 
         Parameters
         ----------
         grad_output : ndarray of the shape of output, or None for zeros
         grad_state : ndarray of the shape of h_n, or None for zeros
+        needs_input_grad : bool
+            Else grad_x is not computed.
 
         Returns
         -------
         grad_x, grad_h0 : ndarray
-            Of the shapes of x and h_n.
+            Of the shapes of x and h_n; grad_x is None where it is not needed.
 
         Raises
         ------
         RuntimeError
             No such forward call, or a wrong shape.
         """
-        dx, dh, _ = self._run_back(grad_output, grad_state, None)
+        dx, dh, _ = self._run_back(grad_output, (grad_state, None), needs_input_grad)
         return dx, dh
 
     def _run_back(
-        self, grad_output: np.ndarray | None, grad_h: np.ndarray | None, grad_c: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if self._kept is None:
-            raise RuntimeError("backward: no forward call in training mode is left to go through")
-        stack, ndim = self._kept
-        T, B, _ = stack.shape
+        self, grad_output: np.ndarray | None, grad_states: State, needs_input_grad: bool
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+        pending: _Pending = self._pending.last()
+        call, ndim, T, B, packing = pending
         dy = self._output_gradient(grad_output, ndim, T, B)
-        dh = self._state_gradient("hidden", grad_h, self._state_size, ndim, B)
-        dc = self._state_gradient("cell", grad_c, self.hidden_size, ndim, B)
-        self._kept = None
-        dx = stack.backward(dy, dh, dc)
-        self._spare.append(stack)
-        if ndim == 2:
-            return dx[:, 0], dh[:, 0], dc[:, 0]
-        return dx.swapaxes(0, 1) if self.batch_first else dx, dh, dc
+        dh = self._state_gradient("hidden", grad_states[0], self._output_size, ndim, B)
+        dc = None
+        if BY_NAME[self.cell].has_c:
+            dc = self._state_gradient("cell", grad_states[1], self.hidden_size, ndim, B)
+        self._pending.pop()
+        if packing is not None:
+            dh, dc = packing.sort(dh), None if dc is None else packing.sort(dc)
+        rows = T * B if packing is None else packing.rows
+        dx = pooled_empty((rows, self.input_size), self.dtype) if needs_input_grad else None
+        self._stack().backward(call, self._gradient_rows(dy, packing), (dh, dc), dx)
+        if packing is not None:
+            dh, dc = packing.unsort(dh), None if dc is None else packing.unsort(dc)
+        if dx is not None:
+            dx = self._output(dx, (T, B), ndim, packing, False)
+        return dx, *self._batched(dh, dc, ndim)
+
+    def _gradient_rows(
+        self, dy: np.ndarray | None, packing: Packing | None
+    ) -> np.ndarray | None:
+        """The gradient of the output as rows that kernels can read."""
+        if dy is None:
+            return None
+        width = dy.shape[2]
+        if packing is None:
+            return as_kernel_array(dy, self.dtype).reshape(-1, width)
+        return packing.pack(dy, pooled_empty((packing.rows, width), self.dtype))
 
     def _output_gradient(
         self, grad: np.ndarray | None, ndim: int, T: int, B: int
@@ -299,7 +388,7 @@ class Recurrent(Module):
         """The gradient of the output as (T, B, D·P)."""
         if grad is None:
             return None
-        width = self._state_size * len(self._suffixes)
+        width = self._output_size * len(self._suffixes)
         batch_first = self.batch_first and ndim == 3
         outer = (B, T) if batch_first else (T, B)
         expected = (T, width) if ndim == 2 else (*outer, width)
@@ -343,15 +432,9 @@ class Recurrent(Module):
 
 
 def _check_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any) -> None:
-    float(dropout)  # None and the like are a TypeError, text that is no number a ValueError
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-        raise ValueError(
-            "dropout should be a number in range [0, 1] representing the probability of an "
-            f"element being zeroed, got {dropout!r}"
-        )
-    for name, value in (("bias", bias), ("batch_first", batch_first)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
+    _check_dropout(dropout)
+    _check_bool("bias", bias)
+    _check_bool("batch_first", batch_first)
     if dropout > 0 and num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero "
@@ -373,3 +456,17 @@ def _check_projection(proj_size: Any, hidden_size: int) -> None:
         raise ValueError(
             f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}"
         )
+
+
+def _check_dropout(dropout: Any) -> None:
+    float(dropout)  # None and the like are a TypeError, text that is no number a ValueError
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an "
+            f"element being zeroed, got {dropout!r}"
+        )
+
+
+def _check_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
