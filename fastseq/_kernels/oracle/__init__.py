@@ -1,9 +1,9 @@
-"""Every kernel in plain Python: the specification that the compiled builds are held against.
+"""Every kernel in plain Python: the specification that the tests compare compiled builds with.
 
 Only floats, lists and ``math``: no NumPy arithmetic. Each function takes the arrays that its
 compiled twin takes, in the same order, reads them into nested lists, computes, and writes the
 results back into the arguments marked OUT (written), INOUT (read, then written) or ACC (added
-to). Arguments without a mark are only read. Speed is not a goal; clarity is.
+to). Arguments without a mark are only read. Clarity comes before speed.
 
 Notation
 --------
@@ -13,12 +13,12 @@ I, H, P     input size, hidden size, size of what is fed back (P = H unless proj
 G           gates of a cell: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o)
 V, N, L     vocabulary size, rows of a flattened (T·B) batch, layers
 x @ wᵀ      every weight is stored (out, in), so that row j makes output j
-gates       (T, B, G·H). Forward IN: x @ w_ihᵀ + b_ih (+ b_hh), computed for all T beforehand;
-            forward OUT: the activated gates; backward OUT: d loss / d forward-IN
-h, c        (T+1, B, ·) states. The forward direction starts from slot 0 and writes slots 1…T;
-            the reverse direction starts from slot T and writes slots T−1…0. The state before
-            step t is slot t (reverse: t+1), the state after it slot t+1 (reverse: t).
-lengths     (B,) int64 or None. At t ≥ lengths[b] row b keeps its state and gets no gradient.
+packed      The order of rows in which sequences of different lengths are computed: sequences
+            by falling length, step after step, no rows for padding (see `LayerCall`). N is the
+            number of rows; without padding N = T·B and row t·B + b is step t of sequence b.
+gates       (N, G·H). The input projection x @ w_ihᵀ + b_ih + b_hh, then the activated gates,
+            after the backward pass d loss / d input projection
+inner       Recurrent product of gates whose product stands inside another gate (GRU's n)
 da          gradient of the loss with respect to a
 ==========  =====================================================================================
 
@@ -34,15 +34,6 @@ References
 """
 
 from ._math import get_num_threads, set_num_threads, vexp, vlog, vsigmoid, vtanh
-from .cells import (
-    gru_backward,
-    gru_forward,
-    lstm_backward,
-    lstm_forward,
-    rnn_backward,
-    rnn_forward,
-)
-from .decode import decode
 from .dense import (
     clear_rows,
     distinct_ids,
@@ -54,37 +45,31 @@ from .dense import (
     softmax_cross_entropy,
     sum_rows,
 )
-from .step import pack_weight, packed_length, stack_step
+from .recurrence import layer_backward, layer_forward
+from .step import PackedStack
 from .updates import adagrad, adam, rmsprop, sgd, sum_squares
 
 NAME = "oracle"
 
 __all__ = [
     "NAME",
+    "PackedStack",
     "adagrad",
     "adam",
     "clear_rows",
-    "decode",
     "distinct_ids",
     "gather_rows",
     "get_num_threads",
-    "gru_backward",
-    "gru_forward",
     "head_backward",
     "head_losses",
-    "lstm_backward",
-    "lstm_forward",
+    "layer_backward",
+    "layer_forward",
     "matmul",
-    "pack_weight",
-    "packed_length",
     "rmsprop",
-    "rnn_backward",
-    "rnn_forward",
     "scatter_add_rows",
     "set_num_threads",
     "sgd",
     "softmax_cross_entropy",
-    "stack_step",
     "sum_rows",
     "sum_squares",
     "vexp",

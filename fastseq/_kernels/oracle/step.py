@@ -1,82 +1,106 @@
-"""One time step of a whole network."""
+"""A network, forward only, one time step or one token after the other."""
 
 import numpy as np
 
-from .cells import gru_forward, lstm_forward, rnn_forward
+from ..cells import CELLS
+from ..records import LayerCall, Saved
+from .decode import draw
 from .dense import matmul
-
-RNN_TANH, RNN_RELU, LSTM, GRU = range(4)
-GATES = (1, 1, 4, 3)  # G of each
+from .recurrence import layer_forward
 
 
-def packed_length(w):
-    """Numbers in the form in which a build keeps w (N, K) for many products x @ wᵀ.
+class PackedStack:
+    """Layers of one cell whose weights are kept in the order in which products read them.
 
-    That form is each build's own; the oracle's is the matrix, row by row.
-    """
-    return w.size
-
-
-def pack_weight(w, packed):
-    """Bring w into that form.
-
-    Parameters
-    ----------
-    w : (N, K)
-    packed : (packed_length(w),) OUT
-    """
-    packed[:] = w.reshape(-1)
-
-
-def stack_step(cell, x, packed, bias, b_hn, h, c):
-    """Feed one time step to L layers and replace their states.
+    That order is each build's own; the oracle's is the matrix as it is.
 
     Parameters
     ----------
     cell : int
-        0 tanh RNN, 1 relu RNN, 2 LSTM, 3 GRU.
-    x : (B, I)
-    packed : vector
-        What `pack_weight` made of the first layer's w_ih (G·H, I), the other layers' w_ih
-        (G·H, P), all w_hh (G·H, P), and with a projection all w_hr (P, H), in this order.
-    bias : (L, G·H)
-        b_ih + b_hh; of the GRU's n only b_ih.
-    b_hn : (L, H) or None
-        The GRU's recurrent bias of n.
-    h : (L, B, P) INOUT
-    c : (L, B, H) INOUT, or None unless an LSTM
+        `Cell.id`.
+    layers : list of Weights
+        All forward. The first layer's w_ih may be None, where only `decode` is called.
+    table : ndarray of shape (V, G·H) or None
+        Row i is the first layer's input projection of token i, biases included.
+    head : pair of ndarray of shape (V, P) and (V,) or None
+        Weight and bias of the output layer, or (None, None).
+
+    Raises
+    ------
+    ValueError
+        No layers, or shapes that do not fit each other.
     """
-    L, P, width = h.shape[0], h.shape[2], bias.shape[1]
-    H = width // GATES[cell]
-    shapes = [(width, x.shape[1])] + [(width, P)] * (2 * L - 1) + [(P, H)] * (L if P < H else 0)
-    weights, start = [], 0
-    for N, K in shapes:
-        weights.append(packed[start : start + N * K].reshape(N, K))
-        start += N * K
-    gates = np.zeros((x.shape[0], width), x.dtype)
-    matmul(x, weights[0].T, gates, bias[0], False)
-    w_ih, w_hh, w_hr = weights[1:L], weights[L : 2 * L], weights[2 * L :] or None
-    advance(cell, gates, w_ih, bias[1:], w_hh, b_hn, w_hr, h, c)
+
+    def __init__(self, cell, layers, table=None, head=(None, None)):
+        if not layers:
+            raise ValueError("layers: expected at least one, got 0")
+        self.cell = cell
+        self.layers = [type(w)(*(None if a is None else a.copy() for a in w)) for w in layers]
+        self.table, self.head = table, head
+
+    def __reduce__(self):
+        raise TypeError("packed weights cannot be copied or pickled")
+
+    def step(self, x, h, c):
+        """Feed one time step to all layers and replace their states.
+
+        Parameters
+        ----------
+        x : (B, I)
+        h : (L, B, P) INOUT
+        c : (L, B, H) INOUT, or None unless the cell has a cell state
+        """
+        self._advance(x, None, h, c)
+
+    def decode(self, h, c, tokens, log_probs, uniforms, draw_options, seen):
+        """Draw S tokens for each of B independent rows, feeding each token back in.
+
+        Parameters
+        ----------
+        h : (L, B, P) INOUT
+        c : (L, B, H) INOUT, or None unless the cell has a cell state
+        tokens : (S+1, B) int64 INOUT
+            Slot 0 holds the first token to feed; slots 1…S are drawn.
+        log_probs : (S, B) float64 OUT
+            log softmax of the drawn token under the model itself, before any of the filters.
+        uniforms : (S, B) float64
+            Numbers in [0, 1), one for each draw.
+        draw_options : Draw
+        seen : (B, V) uint8 INOUT or None
+            1 marks a token that row b has had; `Draw.penalty` applies to those.
+        """
+        w, bias = self.head
+        for s in range(uniforms.shape[0]):
+            self._advance(None, self.table[tokens[s]], h, c)
+            logits = np.zeros((tokens.shape[1], w.shape[0]), w.dtype)
+            matmul(h[-1], w.T, logits, bias, False)
+            for b in range(tokens.shape[1]):
+                marks = None if seen is None else seen[b].tolist()
+                token, log_probs[s, b] = draw(
+                    logits[b].tolist(), draw_options, marks, float(uniforms[s, b])
+                )
+                tokens[s + 1, b] = token
+                if seen is not None:
+                    seen[b, token] = 1
+
+    def _advance(self, x, gates, h, c):
+        """One time step; gates: the first layer's input projection, where x is None."""
+        for k, weights in enumerate(self.layers):
+            saved = None
+            if gates is not None and k == 0:
+                saved = _saved(self.cell, gates, weights)
+            states = (h[k].copy(), None if c is None else c[k].copy())
+            y = np.zeros_like(h[k])
+            call = LayerCall(self.cell, x, weights, *states, None, False, y, h[k],
+                             None if c is None else c[k], saved)  # fmt: skip
+            layer_forward(call)
+            x = y
 
 
-def advance(cell, x, w_ih, bias, w_hh, b_hn, w_hr, h, c):
-    """One step, given what the input sends to the first layer's gates; returns the output."""
-    for layer in range(len(w_hh)):
-        if layer:
-            below, x = h[layer - 1], np.zeros((h.shape[1], w_ih[0].shape[0]), x.dtype)
-            matmul(below, w_ih[layer - 1].T, x, bias[layer - 1], False)
-        gates = x[None].copy()
-        states = np.stack([h[layer], h[layer]])
-        if cell == LSTM:
-            cells = np.stack([c[layer], c[layer]])
-            project = None if w_hr is None else w_hr[layer]
-            outputs = None if w_hr is None else np.zeros_like(cells[:1])
-            lstm_forward(gates, w_hh[layer], project, states, cells, outputs, None, False)
-            c[layer] = cells[1]
-        elif cell == GRU:
-            inner = None if b_hn is None else b_hn[layer]
-            gru_forward(gates, w_hh[layer], inner, states, np.zeros_like(h[:1, :, :]), None, False)
-        else:
-            rnn_forward(gates, w_hh[layer], states, None, False, cell == RNN_RELU)
-        h[layer] = states[1]
-    return h[-1]
+def _saved(cell, gates, weights):
+    """Arrays for a call whose input projection is given."""
+    row, B = CELLS[cell], len(gates)
+    H = weights.w_hh.shape[0] // len(row.gates)
+    c = np.zeros((B, H), gates.dtype) if row.has_c else None
+    inner = np.zeros((B, row.inner_gates * H), gates.dtype) if row.inner_gates else None
+    return Saved(gates.copy(), c, inner)
