@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from ..nn.cells import GATES
+from .._kernels.cells import BY_NAME
 from ..nn.checks import MAX_LAYERS, check_memory
 
 _T = TypeVar("_T")
@@ -70,13 +70,11 @@ class ModelConfig:
     def parameter_shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the order in which the model holds them."""
         V, H, E = vocabulary_size, self.hidden_size, self.embedding_size
-        width = GATES[self.kernel_cell] * H
+        cell = BY_NAME[self.kernel_cell]
         shapes: dict[str, tuple[int, ...]] = {} if E is None else {"embedding.weight": (V, E)}
         for layer in range(self.num_layers):
-            inputs = H if layer else (E or V)
-            shapes[f"rnn.weight_ih_l{layer}"] = (width, inputs)
-            shapes[f"rnn.weight_hh_l{layer}"] = (width, H)
-            shapes[f"rnn.bias_ih_l{layer}"] = shapes[f"rnn.bias_hh_l{layer}"] = (width,)
+            for name, shape in cell.parameter_shapes(H if layer else (E or V), H):
+                shapes[f"rnn.{name}_l{layer}"] = shape
         if not self.tie_weights:
             shapes["head.weight"] = (V, H)
         shapes["head.bias"] = (V,)

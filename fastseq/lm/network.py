@@ -1,7 +1,7 @@
-"""The numbers of a language model: tokens in, loss and gradients out, nothing allocated.
+"""The arithmetic of a language model: tokens in, loss and gradients out.
 
-ids -> input share of the gates -> cells -> ... -> softmax cross-entropy
-       (`inputs.py`)               (`nn.cells`)    (one fused kernel)
+ids -> input projection -> recurrent stack -> softmax cross-entropy
+       (`inputs.py`)       (`nn.stack`)       (one fused kernel)
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels.cells import BY_NAME
 from ..backend import kernels
-from ..nn.buffers import Buffers
-from ..nn.cells import Direction, project, project_backward
-from ..nn.module import Module, Parameter
+from ..nn.buffers import pooled_empty
+from ..nn.checks import as_kernel_array, check_floats
+from ..nn.module import Module, Parameter, PendingCalls
+from ..nn.recurrence import Recurrence
+from ..nn.stack import Stack, StackCall
 from .config import ModelConfig
-from .dropout import Dropout
-from .inputs import Embedded, OneHot
+from .inputs import Embedded, OneHot, TokenInput
 
 Ids = NDArray[np.int64]
 Floats = NDArray[Any]
 
 
 class State(NamedTuple):
-    """What a model remembers of the tokens before.
+    """The hidden state of a model between two windows.
 
     Attributes
     ----------
     h : ndarray of shape (L, B, H)
-    c : ndarray of shape (L, B, H), or None unless an LSTM
+    c : ndarray of shape (L, B, H), or None unless the cell has a cell state
     """
 
     h: Floats
@@ -78,12 +80,10 @@ class Network(Module):
         self.random = np.random.default_rng(config.seed)
         self._make_parameters(vocabulary_size)
         self.flatten_parameters()
-        self._buffers = Buffers(self.dtype)
-        self._layers = [self._make_layer(n) for n in range(config.num_layers)]
-        self._weights = [self.rnn[f"weight_ih_l{n}"] for n in range(config.num_layers)]
-        self._dropouts = [self._make_dropout(f"after {n}") for n in range(config.num_layers)]
-        self._inputs = self._make_inputs()
-        self._outputs: list[Floats] = []  # of each layer, dropout included
+        self._pending = PendingCalls()
+        self._dropout = (config.dropout,) * config.num_layers
+        self._stack = Stack([[self._layer(n)] for n in range(config.num_layers)])
+        self._input = self._make_input()
 
     def _make_parameters(self, vocabulary_size: int) -> None:
         for name, shape in self.config.parameter_shapes(vocabulary_size).items():
@@ -99,21 +99,16 @@ class Network(Module):
             )
             setattr(getattr(self, group), key, parameter)
 
-    def _make_layer(self, n: int) -> Direction:
-        w_hh, b_ih, b_hh = (
-            self.rnn[f"{kind}_l{n}"] for kind in ("weight_hh", "bias_ih", "bias_hh")
-        )
-        return Direction(self.config.kernel_cell, w_hh, b_ih, b_hh)
+    def _layer(self, n: int) -> Recurrence:
+        layer = Recurrence.of(BY_NAME[self.config.kernel_cell], vars(self.rnn), f"_l{n}")
+        one_hot = n == 0 and self.config.embedding_size is None
+        return layer._replace(w_ih=None) if one_hot else layer
 
-    def _make_dropout(self, place: str) -> Dropout:
-        return Dropout(self.config.dropout, self.random, self._buffers, place)
-
-    def _make_inputs(self) -> OneHot | Embedded:
+    def _make_input(self) -> TokenInput:
         if self.config.embedding_size is None:
-            return OneHot(self._weights[0])
-        dropout = self._make_dropout("embedding")
-        embedding, tied = self.embedding["weight"], self.config.tie_weights
-        return Embedded(embedding, self._weights[0], tied, dropout, self._buffers)
+            return OneHot(self.rnn["weight_ih_l0"])
+        tied, dropout = self.config.tie_weights, self.config.dropout
+        return Embedded(self.embedding["weight"], tied, dropout)
 
     @property
     def vocabulary_size(self) -> int:
@@ -163,16 +158,19 @@ class Network(Module):
             A token that is not in the vocabulary.
         """
         T, B = self._check(inputs, targets, state)
-        ids, aims = inputs.reshape(-1), targets.reshape(-1)
-        top, end = self._forward(ids, T, B, state, self.training)
-        losses, dtop = self._buffers("losses", T * B), self._buffers("dtop", *top.shape)
+        top, end, call = self._run(inputs.reshape(-1), B, state, self.training, True)
+        losses, dtop = pooled_empty((T * B,), self.dtype), pooled_empty(top.shape, self.dtype)
         weight, bias = self.head_weight, self.head["bias"]
-        loss: float = kernels(self.dtype).head_backward(
-            top, weight.data, bias.data, aims, scale,
+        loss: float = kernels(self.dtype).linear_cross_entropy_with_grads(
+            top, weight.data, bias.data, targets.reshape(-1), scale,
             losses, dtop, weight.grad, bias.grad, accumulate,
         )  # fmt: skip
-        self._backward(ids, T, B, dtop, accumulate)
+        self._stack.backward(call, dtop, self._zero_gradients(B), None, accumulate)
         return loss, end
+
+    def _zero_gradients(self, B: int) -> tuple[Floats, Floats | None]:
+        """Gradients of the final states: none comes from beyond the window."""
+        return self.zero_state(B)
 
     def loss(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[float, State]:
         """Loss of one window as `forward_backward` returns it, without gradients or dropout."""
@@ -182,12 +180,61 @@ class Network(Module):
     def losses(
         self, inputs: Ids, targets: Ids, state: State | None = None
     ) -> tuple[Floats, State]:
-        """Loss of each target, of shape (T, B): a buffer that the next call overwrites."""
+        """Loss of each target, of shape (T, B)."""
         T, B = self._check(inputs, targets, state)
-        top, end = self._forward(inputs.reshape(-1), T, B, state, False)
-        losses, weight, bias = self._buffers("losses", T * B), self.head_weight, self.head["bias"]
-        kernels(self.dtype).head_losses(top, weight.data, bias.data, targets.reshape(-1), losses)
+        top, end, _ = self._run(inputs.reshape(-1), B, state, False, False)
+        losses, weight, bias = np.empty(T * B, self.dtype), self.head_weight, self.head["bias"]
+        kernels(self.dtype).linear_cross_entropy(
+            top, weight.data, bias.data, targets.reshape(-1), losses
+        )
         return losses.reshape(T, B), end
+
+    def forward(self, inputs: Ids, state: State | None = None) -> tuple[Floats, State]:
+        """Logits of the token that follows each token.
+
+        Dropout acts in training mode.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (T, B), int64
+        state : State, optional
+            After the tokens before; zeros by default.
+
+        Returns
+        -------
+        logits : ndarray of shape (T, B, V)
+        state : State
+        """
+        T, B = self._check(inputs, inputs, state)
+        save = self.saves_for_backward()
+        top, end, call = self._run(inputs.reshape(-1), B, state, self.training, save)
+        if save:
+            self._pending.push((call, top, (T, B)), call.nbytes + top.nbytes)
+        return self._logits(top).reshape(T, B, -1), end
+
+    def backward(self, grad_output: Floats) -> None:
+        """Add to the gradients of all parameters; tokens have no gradient.
+
+        Parameters
+        ----------
+        grad_output : ndarray of shape (T, B, V)
+            Gradient of the logits of the last forward call in training mode that is left.
+
+        Raises
+        ------
+        RuntimeError
+            No such forward call, or a wrong shape.
+        """
+        call, top, (T, B) = self._pending.last()
+        check_floats("grad_output", grad_output, self.dtype, (T, B, self.vocabulary_size))
+        self._pending.pop()
+        k, weight, bias = kernels(self.dtype), self.head_weight, self.head["bias"]
+        rows = as_kernel_array(grad_output, self.dtype).reshape(T * B, -1)
+        dtop = pooled_empty(top.shape, self.dtype)
+        k.matmul(rows, weight.data, dtop, None, False)
+        k.matmul(rows.T, top, weight.grad, None, True)
+        k.sum_rows(rows, bias.grad)
+        self._stack.backward(call, dtop, self._zero_gradients(B), None, True)
 
     def step(self, ids: Ids, state: State | None = None) -> tuple[Floats, State]:
         """Feed one token to each row of a batch.
@@ -205,41 +252,37 @@ class Network(Module):
         """
         inputs = ids[None]
         _, B = self._check(inputs, inputs, state)
-        top, end = self._forward(ids, 1, B, state, False)
-        logits = np.empty((B, self.vocabulary_size), self.dtype)
-        weight, bias = self.head_weight.data, self.head["bias"].data
-        kernels(self.dtype).matmul(top, weight.T, logits, bias, False)
+        top, end, _ = self._run(ids, B, state, False, False)
+        logits = self._logits(top)
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits, end
 
+    def _logits(self, top: Floats) -> Floats:
+        logits: Floats = np.empty((len(top), self.vocabulary_size), self.dtype)
+        weight, bias = self.head_weight.data, self.head["bias"].data
+        kernels(self.dtype).matmul(top, weight.T, logits, bias, False)
+        return logits
+
     def advance(self, inputs: Ids, state: State | None = None) -> State:
         """The state after reading `inputs`, of shape (T, B) and int64."""
-        T, B = self._check(inputs, inputs, state)
-        return self._forward(inputs.reshape(-1), T, B, state, False)[1]
+        _, B = self._check(inputs, inputs, state)
+        return self._run(inputs.reshape(-1), B, state, False, False)[1]
+
+    @property
+    def layers(self) -> list[Recurrence]:
+        """The recurrent layers, the first of which may get its input projection from tokens."""
+        return [layer[0] for layer in self._stack.layers]
 
     def token_table(self) -> Floats:
-        """What each token sends to the first layer's gates, biases included: (V, G·H)."""
-        return self._inputs.table(self.gate_bias(0))
-
-    def gate_bias(self, layer: int) -> Floats:
-        """Bias of one layer's gates; of the GRU's n only b_ih."""
-        bias = self._layers[layer].bias()
-        assert bias is not None
-        return bias.copy()
+        """Input projection of each token to the first layer, biases included: (V, G·H)."""
+        return self._input.table(self.layers[0])
 
     def zero_state(self, batch_size: int = 1) -> State:
         """The state before the first token."""
-        h, c = self._empty_state(batch_size)
-        h.fill(0)
-        if c is not None:
-            c.fill(0)
-        return State(h, c)
-
-    def _empty_state(self, batch_size: int) -> State:
         shape = self.config.num_layers, batch_size, self.config.hidden_size
-        c = np.empty(shape, self.dtype) if self.config.cell == "lstm" else None
-        return State(np.empty(shape, self.dtype), c)
+        has_c = self.layers[0].cell.has_c
+        return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype) if has_c else None)
 
     def _check(self, inputs: Ids, targets: Ids, state: State | None) -> tuple[int, int]:
         if inputs.ndim != 2 or inputs.size == 0:
@@ -266,44 +309,16 @@ class Network(Module):
         if state.h.shape != shape:
             raise ValueError(f"state: expected shape {shape}, got {state.h.shape}")
 
-    # -- forward and backward --------------------------------------------------------------
-
-    def _forward(
-        self, ids: Ids, T: int, B: int, state: State | None, training: bool
-    ) -> tuple[Floats, State]:
-        """The top layer's output, of shape (T·B, H), and the state after the window."""
-        end = self._empty_state(B)
-        self._outputs.clear()
-        for n, layer in enumerate(self._layers):
-            rows = layer.gates(T, B)
-            if n == 0:
-                self._inputs.forward(ids, layer.bias(), rows, training)
-            else:
-                project(self._outputs[-1], self._weights[n], layer.bias(), rows)
-            h0 = None if state is None else state.h[n]
-            c0 = None if state is None or state.c is None else state.c[n]
-            y = layer.forward(h0, c0).reshape(T * B, -1)
-            self._outputs.append(self._dropouts[n].forward(y, training))
-            end.h[n] = layer.h_end
-            if end.c is not None:
-                end.c[n] = layer.c_end
-        return self._outputs[-1], end
-
-    def _backward(self, ids: Ids, T: int, B: int, dy: Floats, accumulate: bool) -> None:
-        """Invert `_forward`: from dy, the gradient of its output, to all parameters."""
-        H = self.config.hidden_size
-        dh, dc = self._buffers("dh", B, H), self._buffers("dc", B, H)
-        for n in reversed(range(len(self._layers))):
-            self._dropouts[n].backward(dy)
-            dh.fill(0)  # no gradient comes from beyond the window
-            dc.fill(0)
-            layer = self._layers[n]
-            drows = layer.backward(dy.reshape(T, B, H), dh, dc, accumulate, biases=n > 0)
-            if n == 0:
-                layer.bias_gradients(self._inputs.backward(ids, drows, accumulate), accumulate)
-            else:
-                x = self._outputs[n - 1]
-                project_backward(drows, x, self._weights[n], dy, False, accumulate)
+    def _run(
+        self, ids: Ids, B: int, state: State | None, training: bool, save: bool
+    ) -> tuple[Floats, State, StackCall]:
+        """The top layer's output, of shape (T·B, H), the state after it, and the call."""
+        rng = self.random if training and self.config.dropout > 0.0 else None
+        source = self._input.read(ids, rng)
+        states = (None, None) if state is None else (state.h, state.c)
+        batch = len(ids), B, None
+        top, end, call = self._stack.forward(source, states, batch, save, self._dropout, rng)
+        return top, State(*end), call
 
 
 def initial_values(
@@ -326,6 +341,7 @@ def initial_values(
         bound = 1.0 / math.sqrt(H)
         return random.uniform(-bound, bound, shape)
     values = np.zeros(shape)
-    if config.cell == "lstm" and name.startswith("rnn.bias_ih"):
-        values[H : 2 * H] = config.forget_bias
+    gates = BY_NAME[config.kernel_cell].gates
+    if "f" in gates and name.startswith("rnn.bias_ih"):
+        values[gates.index("f") * H :][:H] = config.forget_bias
     return values

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels.records import Draw
 from ..backend import kernels
-from ..nn.cells import GATES, NUMBERS
 from ..nn.checks import check_memory
 from ..text import Vocabulary
 from .config import check_int, check_real
@@ -123,64 +123,57 @@ class Decoder:
             check_int("seed", seed, 0)
         state_bytes = 2 * network.config.num_layers * network.config.hidden_size
         check_memory("count", count * state_bytes * network.dtype.itemsize)
-        self.settings = settings
         self._random = np.random.default_rng(seed)
-        self._decode = kernels(network.dtype).decode
-        self._weights = decoder_weights(network)
+        self._packed = pack_network(network)
         state = read_prime(network, prime[:-1], state)
         self._h, self._c = state.rows(np.zeros(count, np.int64))
         self._last = np.full(count, prime[-1])
         size = network.vocabulary_size
-        self._head = network.head_weight.data, network.head["bias"].data
-        self._allowed = None
+        allowed = None
         if vocabulary.unk_id is not None and not settings.allow_unk and size > 1:
-            self._allowed = np.ones(size, np.uint8)
-            self._allowed[vocabulary.unk_id] = 0
+            allowed = np.ones(size, np.uint8)
+            allowed[vocabulary.unk_id] = 0
+        self._draw = Draw(
+            settings.temperature,
+            min(settings.top_k, size),  # whatever a kernel's integers hold
+            settings.top_p,
+            settings.min_p,
+            settings.repetition_penalty,
+            allowed,
+        )
+        weights = [w.w_hh for w in network.layers] + [network.head_weight]
+        work = sum(w.size for w in weights)
+        self.chunk = min(max(_CHUNK_WORK // work, _CHUNK[0]), _CHUNK[1])
         self._seen = None
         if settings.repetition_penalty != 1.0:
             self._seen = np.zeros((count, size), np.uint8)
             self._seen[:, prime[prime != vocabulary.eod_id]] = 1
 
-    @property
-    def chunk(self) -> int:
-        """How many tokens to draw at once when streaming: packing the weights takes time, too."""
-        _, _, w_ih, _, w_hh, _ = self._weights
-        work = w_ih.size + w_hh.size + self._head[0].size
-        return min(max(_CHUNK_WORK // work, _CHUNK[0]), _CHUNK[1])
-
     def draw(self, length: int) -> Samples:
         """The next `length` tokens of every row."""
-        count, s = len(self._last), self.settings
+        count = len(self._last)
         check_memory("count, length", count * length * _TOKEN_BYTES)
-        top_k = min(s.top_k, len(self._head[1]))  # whatever a kernel's integers hold
         tokens = np.empty((length + 1, count), np.int64)
         tokens[0] = self._last
         log_probs = np.empty((length, count))
         uniforms = self._random.random((length, count))
-        self._decode(
-            *self._weights, self._h, self._c, *self._head, self._allowed, self._seen, uniforms,
-            s.temperature, top_k, s.top_p, s.min_p, s.repetition_penalty, tokens, log_probs,
-        )  # fmt: skip
+        self._packed.decode(
+            self._h, self._c, tokens, log_probs, uniforms, self._draw, self._seen
+        )
         self._last = tokens[-1]
         return Samples(tokens[1:].T, log_probs.T)
 
 
-def decoder_weights(network: Network) -> tuple[Any, ...]:
-    """Cell, table, w_ih, bias, w_hh and b_hn as the `decode` kernel takes them."""
-    config, rnn = network.config, network.rnn
-    layers = range(config.num_layers)
-    H = config.hidden_size
-    width = GATES[config.kernel_cell] * H
-    w_ih = np.empty((len(layers) - 1, width, H), network.dtype)
-    bias = np.empty((len(layers) - 1, width), network.dtype)
-    for n in layers[1:]:
-        w_ih[n - 1] = rnn[f"weight_ih_l{n}"].data
-        bias[n - 1] = network.gate_bias(n)
-    w_hh = np.stack([rnn[f"weight_hh_l{n}"].data for n in layers])
-    b_hn = None
-    if config.cell == "gru":
-        b_hn = np.stack([rnn[f"bias_hh_l{n}"].data[2 * H :] for n in layers])
-    return NUMBERS[config.kernel_cell], network.token_table(), w_ih, bias, w_hh, b_hn
+def pack_network(network: Network) -> Any:
+    """The network's weights in the form of the `decode` kernel, packed once."""
+    first, *above = [layer.weights() for layer in network.layers]
+    head = network.head_weight.data, network.head["bias"].data
+    return kernels(network.dtype).PackedStack(
+        network.layers[0].cell.id,
+        [first._replace(w_ih=None), *above],  # the table takes its place
+        network.token_table(),
+        head,
+    )
 
 
 def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:

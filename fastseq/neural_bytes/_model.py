@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._kernels.records import LayerCall
 from ..backend import kernels
 from ..lm.config import check_int, check_real
 from ._gradients import Columns, Gradients
@@ -23,20 +24,20 @@ DTYPE = np.dtype(np.float64)
 
 @dataclass(frozen=True)
 class Cache:
-    """What `forward` keeps for `backward`.
+    """What `backward` needs of a call of `forward`.
 
     Attributes
     ----------
     ids : ndarray of shape (T,), int64
         The inputs.
-    h : ndarray of shape (T+1, 1, H)
-        States; slot 0 is the initial one.
+    call : LayerCall
+        Of the recurrent layer.
     dlogits : ndarray of shape (T, V)
         d loss / d logits.
     """
 
     ids: np.ndarray
-    h: np.ndarray
+    call: LayerCall
     dlogits: np.ndarray
 
 
@@ -156,12 +157,12 @@ class Model:
         return float(np.sum(-np.log(p + LOSS_EPSILON))), logits
 
     def _head_backward(self, cache: Cache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gradients of the states h[1:], of shape (T, 1, H), of V and of c, those clipped."""
-        k, h, dlogits = kernels(DTYPE), cache.h[1:, 0], cache.dlogits
+        """Gradients of the states, of shape (T, H), of V and of c, those clipped."""
+        k, h, dlogits = kernels(DTYPE), cache.call.y, cache.dlogits
         dh, dV = np.empty_like(h), np.empty_like(self.V)
         k.matmul(dlogits, self.V, dh, None, False)  # dh = dlogits @ V
         k.matmul(dlogits.T, h, dV, None, False)  # dV = dlogitsᵀ @ h
-        return dh[:, None], self._clipped(dV), self._bias_gradient(dlogits)
+        return dh, self._clipped(dV), self._bias_gradient(dlogits)
 
     def _bias_gradient(self, drows: np.ndarray) -> np.ndarray:
         """Clipped sum of the rows, as a column."""

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._kernels.records import LayerCall
 from ..backend import kernels
 from ._gradients import Columns, Gradients
 from ._matrix import Matrix, state_row
 from ._model import DTYPE, Cache, Model, as_column, check_range, window
 from ._random import uniforms
+from ._recurrence import run, run_back
 
 BLOCKS = "ifco"  # the kernels' order of gates; their g, the candidate, is called c here
 State = list[list[float]]
-
-
-@dataclass(frozen=True)
-class LSTMCache(Cache):
-    """What `LSTM.forward` keeps for `LSTM.backward`.
-
-    Attributes
-    ----------
-    gates : ndarray of shape (T, 1, 4H)
-        Activated gates in the order of `BLOCKS`.
-    cells : ndarray of shape (T+1, 1, H)
-    """
-
-    gates: np.ndarray
-    cells: np.ndarray
 
 
 class LSTM(Model):
@@ -98,7 +84,7 @@ class LSTM(Model):
         targets: Sequence[int],
         hprev: ArrayLike,
         cprev: ArrayLike | None = None,
-    ) -> tuple[float, LSTMCache, State, State]:
+    ) -> tuple[float, Cache, State, State]:
         """Loss of a window.
 
         Parameters
@@ -111,7 +97,7 @@ class LSTM(Model):
         -------
         loss : float
             Σ −log(p[target] + 1e-12), in nats.
-        cache : LSTMCache
+        cache : Cache
             For `backward`.
         h_last, c_last : H×1, nested lists
 
@@ -125,10 +111,10 @@ class LSTM(Model):
         check_range("targets", goals, self.vocab_size)
         H = self.hidden_size
         start = state_row("hprev", hprev, H), state_row("cprev", cprev, H)
-        gates, h, cells = self._run(ids, self._recurrent(), *start)
-        loss, dlogits = self._loss(h[1:, 0], goals)
-        cache = LSTMCache(ids, h, dlogits, gates, cells)
-        return loss, cache, as_column(h[-1]), as_column(cells[-1])
+        call = self._run(ids, self._recurrent(), *start)
+        loss, dlogits = self._loss(call.y, goals)
+        assert call.c_n is not None
+        return loss, Cache(ids, call, dlogits), as_column(call.h_n), as_column(call.c_n)
 
     def _recurrent(self) -> np.ndarray:
         """Recurrent weights of all gates, of shape (4H, H)."""
@@ -136,33 +122,25 @@ class LSTM(Model):
 
     def _run(
         self, ids: np.ndarray, w_hh: np.ndarray, h_start: np.ndarray, c_start: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Activated gates (T, 1, 4H), and h and C (T+1, 1, H) from their initial states on."""
+    ) -> LayerCall:
+        """The states from their initial ones on."""
         k, T, H = kernels(DTYPE), len(ids), self.hidden_size
-        gates, share = np.empty((T, 1, 4 * H)), np.empty((T, H))
+        gates, block_rows = np.empty((T, 4 * H)), np.empty((T, H))
         for block, gate in enumerate(BLOCKS):
             table, bias = getattr(self, f"U{gate}").T, getattr(self, f"b{gate}").ravel()
-            k.gather_rows(table, ids, bias, share)
-            gates[:, 0, block * H : (block + 1) * H] = share
-        h, cells = np.empty((T + 1, 1, H)), np.empty((T + 1, 1, H))
-        h[0], cells[0] = h_start, c_start
-        k.lstm_forward(gates, w_hh, None, h, cells, None, None, False)
-        return gates, h, cells
+            k.gather_rows(table, ids, bias, block_rows)
+            gates[:, block * H : (block + 1) * H] = block_rows
+        return run("lstm", gates, w_hh, h_start, c_start)
 
-    def backward(self, cache: LSTMCache) -> Gradients:
+    def backward(self, cache: Cache) -> Gradients:
         """Gradients of all parameters in the order of `memory`, clipped to ±clip_value."""
-        k, h = kernels(DTYPE), cache.h
         dh, dV, dc = self._head_backward(cache)
-        dgates, w_hh = cache.gates.copy(), self._recurrent()
-        dh_end, dc_end = np.zeros_like(h[0]), np.zeros_like(h[0])
-        k.lstm_backward(dgates, w_hh, None, cache.cells, dh, dh_end, dc_end, None, False)
+        dgates, dw_hh = run_back(cache.call, dh)
         grads: dict[str, np.ndarray | Columns] = {"V": dV, "c": dc}
         for block, gate in enumerate(BLOCKS):
             first, last = block * self.hidden_size, (block + 1) * self.hidden_size
-            drows = np.ascontiguousarray(dgates[:, 0, first:last])
-            dW = np.empty_like(self.Wf)
-            k.matmul(drows.T, h[:-1, 0], dW, None, False)  # dW = Σₜ dgates[t]ᵀ @ h[t−1]
-            grads[f"W{gate}"] = self._clipped(dW)
+            drows = np.ascontiguousarray(dgates[:, first:last])
+            grads[f"W{gate}"] = self._clipped(dw_hh[first:last])
             grads[f"U{gate}"] = self._table_gradient(cache.ids, drows)
             grads[f"b{gate}"] = self._bias_gradient(drows)
         return Gradients([grads[name] for name in self.names])
@@ -185,8 +163,9 @@ class LSTM(Model):
 
         def step(ids: np.ndarray) -> np.ndarray:
             nonlocal state
-            _, hs, cells = self._run(ids, w_hh, *state)
-            state = hs[-1], cells[-1]
-            return state[0][0]
+            call = self._run(ids, w_hh, *state)
+            assert call.c_n is not None
+            state = call.h_n, call.c_n
+            return call.h_n[0]
 
         return self._sample(seed_ix, n, step)

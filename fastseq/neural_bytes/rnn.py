@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._kernels.records import LayerCall
 from ..backend import kernels
 from ._gradients import Gradients
 from ._matrix import Matrix, state_row
 from ._model import DTYPE, Cache, Model, as_column, window
 from ._random import uniforms
+from ._recurrence import run, run_back
 
 
 class RNN(Model):
@@ -84,30 +86,23 @@ class RNN(Model):
         h_last : H×1, nested lists
         """
         ids, goals = window(inputs, targets)
-        h = self._run(ids, state_row("hprev", hprev, self.hidden_size))
-        loss, dlogits = self._loss(h[1:, 0], np.where(self._known(goals), goals, -1))
-        return loss, Cache(ids, h, dlogits), as_column(h[-1])
+        call = self._run(ids, state_row("hprev", hprev, self.hidden_size))
+        loss, dlogits = self._loss(call.y, np.where(self._known(goals), goals, -1))
+        return loss, Cache(ids, call, dlogits), as_column(call.h_n)
 
-    def _run(self, ids: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """States of shape (T+1, 1, H), the first of them `start`."""
-        k, T, H = kernels(DTYPE), len(ids), self.hidden_size
-        gates, h = np.empty((T, 1, H)), np.empty((T + 1, 1, H))
-        h[0] = start
-        known = self._known(ids)
-        k.gather_rows(self.U.T, np.where(known, ids, 0), self.b.ravel(), gates[:, 0])
+    def _run(self, ids: np.ndarray, start: np.ndarray) -> LayerCall:
+        """The states from the initial one on."""
+        gates, known = np.empty((len(ids), self.hidden_size)), self._known(ids)
+        kernels(DTYPE).gather_rows(self.U.T, np.where(known, ids, 0), self.b.ravel(), gates)
         gates[~known] = self.b.ravel()
-        k.rnn_forward(gates, self.W, h, None, False, False)
-        return h
+        return run("rnn_tanh", gates, self.W, start)
 
     def backward(self, cache: Cache) -> Gradients:
         """Gradients of U, W, V, b, c, each element clipped to ±clip_value."""
-        k, h = kernels(DTYPE), cache.h
         dh, dV, dc = self._head_backward(cache)
-        dgates, dW = np.empty_like(dh), np.empty_like(self.W)
-        k.rnn_backward(dgates, self.W, h, dh, np.zeros_like(h[0]), None, False, False)
-        drows, known = dgates[:, 0], self._known(cache.ids)
+        drows, dW = run_back(cache.call, dh)
+        known = self._known(cache.ids)
         dU = self._table_gradient(cache.ids[known], drows[known])
-        k.matmul(drows.T, h[:-1, 0], dW, None, False)  # dW = Σₜ dgates[t]ᵀ @ h[t−1]
         return Gradients([dU, self._clipped(dW), dV, self._bias_gradient(drows), dc])
 
     def sample(self, seed_ix: int, n: int, h: ArrayLike | None = None) -> list[int]:
@@ -125,7 +120,7 @@ class RNN(Model):
 
         def step(ids: np.ndarray) -> np.ndarray:
             nonlocal state
-            state = self._run(ids, state)[-1]
+            state = self._run(ids, state).h_n
             return state[0]
 
         return self._sample(seed_ix, n, step)
