@@ -398,20 +398,20 @@ cdef bint add_recurrent_gradient(const Recurrence *q, Matrix d, Matrix dw,
                                  bint accumulate) noexcept nogil:
     """dw (+)= Σ d[t]ᵀ @ h[t−1] over all steps."""
     cdef Py_ssize_t edge = min(q.B, q.N), rest = q.N - edge  # rows whose previous state is h0
-    cdef Matrix d_edge, d_rest
+    cdef Py_ssize_t at = rest if q.reverse else 0
+    cdef Matrix d_edge = block(d, at, 0, edge, d.columns), h_edge = block(q.h0, 0, 0, edge, q.P)
+    cdef Matrix d_rest = block(d, 0 if q.reverse else edge, 0, rest, d.columns)
+    cdef Matrix h_rest = block(q.y, edge if q.reverse else 0, 0, rest, q.P)
+    cdef bint from_zeros = q.h0.row_stride == 0
     if q.h_prev.data != NULL:
         return gemm(transposed(d), q.h_prev, dw, accumulate, NULL)
-    if q.reverse:
-        d_rest, d_edge = block(d, 0, 0, rest, d.columns), block(d, rest, 0, edge, d.columns)
-        return (
-            gemm(transposed(d_rest), block(q.y, edge, 0, rest, q.P), dw, accumulate, NULL)
-            and gemm(transposed(d_edge), block(q.h0, 0, 0, edge, q.P), dw, True, NULL)
-        )
-    d_edge, d_rest = block(d, 0, 0, edge, d.columns), block(d, edge, 0, rest, d.columns)
-    return (
-        gemm(transposed(d_edge), block(q.h0, 0, 0, edge, q.P), dw, accumulate, NULL)
-        and gemm(transposed(d_rest), block(q.y, 0, 0, rest, q.P), dw, True, NULL)
-    )
+    if from_zeros:
+        return gemm(transposed(d_rest), h_rest, dw, accumulate, NULL)
+    if q.reverse:  # in the order of rows
+        return (gemm(transposed(d_rest), h_rest, dw, accumulate, NULL)
+                and gemm(transposed(d_edge), h_edge, dw, True, NULL))
+    return (gemm(transposed(d_edge), h_edge, dw, accumulate, NULL)
+            and gemm(transposed(d_rest), h_rest, dw, True, NULL))
 
 
 cdef void gather_previous(const Recurrence *q) noexcept nogil:
@@ -539,10 +539,10 @@ cdef real *take(real **memory, Py_ssize_t count) noexcept nogil:
     return taken
 
 
-cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint ragged) noexcept nogil:
+cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers) noexcept nogil:
     """Place the parts of the workspace; return its size. memory NULL only measures it.
 
-    ragged: the batch size falls, and the states before all steps are wanted in one matrix.
+    gathers: the states before all steps are wanted in one matrix.
     """
     cdef real *end = memory
     cdef Py_ssize_t GH = q.w_hh.rows, inner = q.cell.inner_gates * q.H, widest = max(q.P, q.H)
@@ -575,20 +575,20 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint ragged)
         if inner:
             q.inner = matrix(take(&end, q.B * inner), q.B, inner)
     q.h_prev = Matrix(NULL, 0, 0, 0, 1)
-    if ragged:
+    if gathers:
         q.h_prev = matrix(take(&end, q.N * q.P), q.N, q.P)
     q.scratch_size = (scratch_size(q.B) + 63) // 64 * 64
     q.scratch = take(&end, q.threads * q.scratch_size)
     return end - memory
 
 
-cdef real *prepare(Recurrence *q, object batch_sizes, bint backward, bint ragged) except NULL:
+cdef real *prepare(Recurrence *q, object batch_sizes, bint backward, bint gathers) except NULL:
     """Steps, team and workspace of an opened call; what it returns is to be freed."""
     cdef Py_ssize_t steps = (q.T + 1) * <Py_ssize_t> sizeof(Py_ssize_t)
     cdef real *memory
     choose_team(q)
     steps = (steps // <Py_ssize_t> sizeof(real) + 63) // 64 * 64
-    memory = <real *> allocate(steps + lay_out(q, NULL, backward, ragged), sizeof(real))
+    memory = <real *> allocate(steps + lay_out(q, NULL, backward, gathers), sizeof(real))
     if memory == NULL:
         raise MemoryError("recurrent layer: no memory for packed weights")
     try:
@@ -596,7 +596,7 @@ cdef real *prepare(Recurrence *q, object batch_sizes, bint backward, bint ragged
     except BaseException:
         free(memory)
         raise
-    lay_out(q, memory + steps, backward, ragged)
+    lay_out(q, memory + steps, backward, gathers)
     return memory
 
 
@@ -663,6 +663,15 @@ cdef bint parameter_gradients(Recurrence *q, const ParameterGradients *d, Matrix
     return done
 
 
+cdef bint gathers_previous(const Recurrence *q, object call):
+    """Whether dW_hh needs the states before all steps in one matrix.
+
+    It does where the batch size falls. Otherwise the steps' states are those of y, beside h0: one
+    more pass over dW_hh, which is cheaper only where dW_hh is the smaller one.
+    """
+    return call.batch_sizes is not None or call.h0 is not None and q.N < q.w_hh.rows
+
+
 def layer_backward(call, gradients):
     cdef Recurrence q
     cdef ParameterGradients d
@@ -684,8 +693,7 @@ def layer_backward(call, gradients):
     d.b_ih = as_matrix(db_ih, "db_ih", 1, q.w_hh.rows, True)
     d.b_hh = as_matrix(db_hh, "db_hh", 1, q.w_hh.rows, True)
     d.w_hr = as_matrix(dw_hr, "dw_hr", q.P, q.H, True)
-    memory = prepare(&q, call.batch_sizes, True,
-                     call.batch_sizes is not None and dw_hh is not None)
+    memory = prepare(&q, call.batch_sizes, True, dw_hh is not None and gathers_previous(&q, call))
     with nogil:
         done = run(backward_part, &q, 0, q.threads)
         done = done and parameter_gradients(&q, &d, x, w_ih)

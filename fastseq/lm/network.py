@@ -100,9 +100,9 @@ class Network(Module):
             setattr(getattr(self, group), key, parameter)
 
     def _layer(self, n: int) -> Recurrence:
-        layer = Recurrence.of(BY_NAME[self.config.kernel_cell], vars(self.rnn), f"_l{n}")
         one_hot = n == 0 and self.config.embedding_size is None
-        return layer._replace(w_ih=None) if one_hot else layer
+        cell = BY_NAME[self.config.kernel_cell]
+        return Recurrence.of(cell, vars(self.rnn), f"_l{n}", inputs=not one_hot)
 
     def _make_input(self) -> TokenInput:
         if self.config.embedding_size is None:
@@ -209,7 +209,7 @@ class Network(Module):
         save = self.saves_for_backward()
         top, end, call = self._run(inputs.reshape(-1), B, state, self.training, save)
         if save:
-            self._pending.push((call, top, (T, B)), call.nbytes + top.nbytes)
+            self._pending.push((call, top, (T, B)), T * B * self._stack.row_bytes)
         return self._logits(top).reshape(T, B, -1), end
 
     def backward(self, grad_output: Floats) -> None:

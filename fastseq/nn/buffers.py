@@ -6,19 +6,21 @@ from collections import deque
 import numpy as np
 
 CACHE_LINE = 64  # bytes
-_MIN_BYTES = 2048  # smaller arrays are left to NumPy, which keeps such memory itself
+_MIN_BYTES = 128 << 10  # malloc does not give smaller pieces back to the system
 _MAX_FREE_BYTES = 256 << 20  # of one size that wait to be used again; one is always kept
 
-_free: dict[int, deque[bytearray]] = {}  # memory by size; its operations need no lock
+# Memory and the offset of its first cache line, by size. A deque's operations need no lock.
+_free: dict[int, deque[tuple[bytearray, int]]] = {}
 
 
 class _Block(np.ndarray):
     """The owner of a piece of memory, base of the array that uses it and of all its views."""
 
+    start: int  # of the first cache line
+
     def __del__(self) -> None:
-        memory = self.base
-        if isinstance(memory, bytearray):
-            _free[len(memory)].append(memory)
+        if isinstance(self.base, bytearray):
+            _free[len(self.base)].append((self.base, self.start))
 
 
 def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -34,11 +36,13 @@ def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if size not in _free:
         _free.setdefault(size, deque(maxlen=max(1, _MAX_FREE_BYTES // size)))
     try:
-        memory = _free[size].pop()
+        memory, start = _free[size].pop()
     except IndexError:
         memory = bytearray(size)
+        start = -np.frombuffer(memory, np.uint8).ctypes.data % CACHE_LINE
     block = _Block(size, np.uint8, memory)
-    return np.ndarray(shape, dtype, block, -block.ctypes.data % CACHE_LINE)
+    block.start = start
+    return np.ndarray(shape, dtype, block, start)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

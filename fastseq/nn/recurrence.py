@@ -1,6 +1,6 @@
 """The functional core: one call of one recurrent layer in one direction."""
 
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from .buffers import pooled_empty
 from .module import Parameter
 
 
-class Recurrence(NamedTuple):
+class Recurrence:
     """One recurrent layer in one direction.
 
     It holds parameters and nothing of a call: any number of threads may use it at once.
 
-    Attributes
+    Parameters
     ----------
     cell : Cell
     reverse : bool
@@ -26,49 +26,55 @@ class Recurrence(NamedTuple):
     b_ih, b_hh : Parameter of shape (G·H,), or both None
     w_hr : Parameter of shape (P, H) or None
         Projection; without it P = H.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    width, hidden_size, output_size : int
+        G·H, H and P.
+    saved_width : int
+        Numbers that `save` allocates for each row.
     """
 
-    cell: Cell
-    reverse: bool
-    w_ih: Parameter | None
-    w_hh: Parameter
-    b_ih: Parameter | None = None
-    b_hh: Parameter | None = None
-    w_hr: Parameter | None = None
+    def __init__(
+        self,
+        cell: Cell,
+        reverse: bool,
+        w_ih: Parameter | None,
+        w_hh: Parameter,
+        b_ih: Parameter | None = None,
+        b_hh: Parameter | None = None,
+        w_hr: Parameter | None = None,
+    ) -> None:
+        self.cell, self.reverse = cell, reverse
+        self.w_ih, self.w_hh, self.b_ih, self.b_hh, self.w_hr = w_ih, w_hh, b_ih, b_hh, w_hr
+        self._parameters = w_ih, w_hh, b_ih, b_hh, w_hr  # in the order of Weights
+        self.dtype = w_hh.dtype
+        self.width, self.output_size = w_hh.shape
+        self.hidden_size = H = self.width // len(cell.gates)
+        self.saved_width = self.width + H * (cell.has_c + cell.inner_gates + (w_hr is not None))
 
     @classmethod
-    def of(cls, cell: Cell, parameters: dict[str, Any], suffix: str) -> Self:
-        """The layer whose parameters are named ``weight_ih_l0`` and so on, by their suffix."""
+    def of(cls, cell: Cell, parameters: dict[str, Any], suffix: str, inputs: bool = True) -> Self:
+        """The layer whose parameters are named ``weight_ih_l0`` and so on, by their suffix.
+
+        inputs: take w_ih, too.
+        """
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        found = [parameters.get(name + suffix) for name in names]
-        return cls(cell, suffix.endswith("_reverse"), *found)  # type: ignore[arg-type]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.w_hh.dtype
-
-    @property
-    def width(self) -> int:
-        """G·H, the size of one row of gates."""
-        return self.w_hh.shape[0]
-
-    @property
-    def hidden_size(self) -> int:
-        """H."""
-        return self.width // len(self.cell.gates)
-
-    @property
-    def output_size(self) -> int:
-        """P."""
-        return self.w_hh.shape[1]
+        w_ih, w_hh, b_ih, b_hh, w_hr = (parameters.get(name + suffix) for name in names)
+        assert w_hh is not None
+        reverse = suffix.endswith("_reverse")
+        return cls(cell, reverse, w_ih if inputs else None, w_hh, b_ih, b_hh, w_hr)
 
     def weights(self) -> Weights:
         """The parameters' present values."""
-        return Weights(*(None if p is None else p.data for p in self[2:]))
+        return Weights(*[None if p is None else p.data for p in self._parameters])
 
     def gradients(self) -> Weights:
         """The arrays of those gradients that are wanted."""
-        return Weights(*(None if p is None or not p.requires_grad else p.grad for p in self[2:]))
+        return Weights(
+            *[None if p is None or not p.requires_grad else p.grad for p in self._parameters]
+        )
 
     def save(self, rows: int) -> Saved:
         """Arrays for what `backward` needs of a call with so many rows."""

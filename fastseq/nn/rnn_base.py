@@ -189,7 +189,8 @@ class Recurrent(Module):
             rows, (sort(h0), sort(c0)), batch, save, dropout, self._rng if self.training else None
         )
         if save:
-            self._pending.push(_Pending(call, x.ndim, T, B, packing), call.nbytes)
+            nbytes = len(rows) * self._stack().row_bytes
+            self._pending.push(_Pending(call, x.ndim, T, B, packing), nbytes)
         if packing is not None:
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
         return self._output(y, (T, B), x.ndim, packing, save), *self._batched(h_n, c_n, x.ndim)

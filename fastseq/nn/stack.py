@@ -37,29 +37,31 @@ class StackCall(NamedTuple):
     calls: list[list[LayerCall]]
     masks: list[np.ndarray | None]
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the call keeps."""
-        arrays = [mask for mask in self.masks if mask is not None]
-        for layer in self.calls:
-            for call in layer:
-                arrays += [a for a in (call.x, call.y, *(call.saved or ())) if a is not None]
-        return sum(a.nbytes for a in arrays)
 
-
-class Stack(NamedTuple):
+class Stack:
     """Layers on top of each other, over packed sequences (see `LayerCall`).
 
     D is the number of directions, K = L·D, and state k = l·D + d belongs to direction d of layer
     l. It holds nothing of a call: any number of threads may use it at once.
 
-    Attributes
+    Parameters
     ----------
     layers : list of list of Recurrence
         By layer and direction.
+
+    Attributes
+    ----------
+    row_bytes : int
+        Memory that one row of a call keeps for `backward`.
     """
 
-    layers: list[list[Recurrence]]
+    def __init__(self, layers: list[list[Recurrence]]) -> None:
+        self.layers = layers
+        first, everyone = layers[0][0], [one for layer in layers for one in layer]
+        self.dtype, self._has_c = first.dtype, first.cell.has_c
+        self._state_shapes = (len(everyone), first.output_size), (len(everyone), first.hidden_size)
+        numbers = sum(one.saved_width + one.output_size for one in everyone)
+        self.row_bytes = numbers * self.dtype.itemsize
 
     def forward(
         self,
@@ -120,11 +122,9 @@ class Stack(NamedTuple):
         return current, (h_n, c_n), call
 
     def _empty_states(self, B: int) -> tuple[np.ndarray, np.ndarray | None]:
-        first, count = self.layers[0][0], len(self.layers) * len(self.layers[0])
-        h_n = np.empty((count, B, first.output_size), first.dtype)
-        if not first.cell.has_c:
-            return h_n, None
-        return h_n, np.empty((count, B, first.hidden_size), first.dtype)
+        (K, P), (_, H) = self._state_shapes
+        h_n = np.empty((K, B, P), self.dtype)
+        return h_n, np.empty((K, B, H), self.dtype) if self._has_c else None
 
     def backward(
         self,
