@@ -18,6 +18,7 @@ class Cell:
     Attributes
     ----------
     name : str
+        Family and variant, such as ``rnn_tanh``.
     id : int
         Place in the table.
     gates : tuple of str
@@ -38,6 +39,11 @@ class Cell:
     states: tuple[str, ...] = ("h",)
     inner_gates: int = 0
     can_project: bool = False
+
+    @property
+    def family(self) -> str:
+        """The first part of the name: cells of one family share the pages of their formulas."""
+        return self.name.split("_")[0]
 
     @property
     def has_c(self) -> bool:
@@ -74,3 +80,5 @@ CELLS = (
     Cell("gru", 3, ("r", "z", "n"), inner_gates=1),
 )
 BY_NAME = {cell.name: cell for cell in CELLS}
+# The first cell of each family stands for it, where only the family is named.
+BY_FAMILY = {cell.family: cell for cell in reversed(CELLS)}

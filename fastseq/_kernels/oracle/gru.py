@@ -5,7 +5,7 @@ import math
 from ._math import sigmoid
 
 
-def forward(a, product, h_prev, c_prev, H):
+def gru_forward(a, product, h_prev, c_prev, H):
     """One row of one step; see `recurrence.POINTWISE` for arguments and results.
 
     The bias of n's recurrent product is part of `product`: (4).
@@ -18,7 +18,7 @@ def forward(a, product, h_prev, c_prev, H):
     return r + z + n, h, None, n_hidden
 
 
-def backward(gates, h, h_prev, c_prev, c, n_hidden, dh, dc):
+def gru_backward(gates, h, h_prev, c_prev, c, n_hidden, dh, dc):
     H = len(h)
     da, dn_hidden, dh_prev = [0.0] * (3 * H), [0.0] * H, [0.0] * H
     for j in range(H):

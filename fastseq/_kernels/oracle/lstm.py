@@ -5,7 +5,7 @@ import math
 from ._math import sigmoid
 
 
-def forward(a, product, h_prev, c_prev, H):
+def lstm_forward(a, product, h_prev, c_prev, H):
     """One row of one step; see `recurrence.POINTWISE` for arguments and results."""
     i = [sigmoid(v) for v in a[:H]]  # (2)
     f = [sigmoid(v) for v in a[H : 2 * H]]  # (3)
@@ -16,7 +16,7 @@ def forward(a, product, h_prev, c_prev, H):
     return i + f + g + o, h, c, None
 
 
-def backward(gates, h, h_prev, c_prev, c, inner, dh, dc):
+def lstm_backward(gates, h, h_prev, c_prev, c, inner, dh, dc):
     H = len(c)
     i, f, g, o = (gates[k * H : (k + 1) * H] for k in range(4))
     da, dc_prev = [0.0] * (4 * H), [0.0] * H

@@ -3,11 +3,12 @@
 A backward line carries the number of the forward line that it inverts.
 """
 
+from importlib import import_module
+
 from ..cells import CELLS
-from . import gru, lstm, rnn
 from ._math import mat_vec, vec_mat
 
-# The two pointwise functions of each cell, for one row of one step.
+# The two pointwise functions of each cell, for one row of one step, from the page of its family.
 #
 # forward(a, product, h_prev, c_prev, H) -> gates, output, c, inner
 #     a: pre-activations (G·H,), which include the recurrent product unless the cell has inner
@@ -15,12 +16,13 @@ from ._math import mat_vec, vec_mat
 #     gates: activated; inner: the inner gates' part of `product`; c and inner may be None.
 # backward(gates, output, h_prev, c_prev, c, inner, d_output, dc)
 #         -> da, dproduct, dinner, dh_prev, dc_prev
-#     dh_prev: what reaches h_prev, but not through the recurrent product.
+#     dh_prev: the gradient that reaches h_prev, but not through the recurrent product.
 POINTWISE = {
-    "rnn_tanh": (rnn.tanh_forward, rnn.tanh_backward),
-    "rnn_relu": (rnn.relu_forward, rnn.relu_backward),
-    "lstm": (lstm.forward, lstm.backward),
-    "gru": (gru.forward, gru.backward),
+    cell.name: tuple(
+        getattr(import_module(f"{__package__}.{cell.family}"), f"{cell.name}_{direction}")
+        for direction in ("forward", "backward")
+    )
+    for cell in CELLS
 }
 
 

@@ -3,22 +3,22 @@
 import math
 
 
-def tanh_forward(a, product, h_prev, c_prev, H):
+def rnn_tanh_forward(a, product, h_prev, c_prev, H):
     """One row of one step; see `recurrence.POINTWISE` for arguments and results."""
     h = [math.tanh(v) for v in a]  # (2)
     return a, h, None, None
 
 
-def tanh_backward(a, h, h_prev, c_prev, c, inner, dh, dc):
+def rnn_tanh_backward(a, h, h_prev, c_prev, c, inner, dh, dc):
     da = [d * (1.0 - v * v) for d, v in zip(dh, h, strict=True)]  # inverts (2)
     return da, da, None, [0.0] * len(dh), None
 
 
-def relu_forward(a, product, h_prev, c_prev, H):
+def rnn_relu_forward(a, product, h_prev, c_prev, H):
     h = [max(v, 0.0) for v in a]  # (2)
     return a, h, None, None
 
 
-def relu_backward(a, h, h_prev, c_prev, c, inner, dh, dc):
+def rnn_relu_backward(a, h, h_prev, c_prev, c, inner, dh, dc):
     da = [d if v > 0 else 0.0 for d, v in zip(dh, h, strict=True)]  # inverts (2)
     return da, da, None, [0.0] * len(dh), None
