@@ -1,13 +1,31 @@
 # Everything that a build is made of.
 
 include "_common.pxi"
+include "_products.pxi"
+include "_loss.pxi"
+include "_head.pxi"
 include "_elementwise.pxi"
+include "_updates.pxi"
 
 # What a build offers, which is what the oracle offers.
 __all__ = [
     "NAME",
+    "adagrad",
+    "adam",
+    "clear_rows",
+    "gather_rows",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grads",
+    "matmul",
+    "rmsprop",
+    "scatter_add_rows",
     "set_num_threads",
+    "sgd",
+    "softmax_cross_entropy",
+    "sum_rows",
+    "sum_squares",
+    "unique_ids",
     "vexp",
     "vlog",
     "vsigmoid",
