@@ -74,10 +74,20 @@ cdef extern from "_gemm.h" nogil:
 
 # ---- threads ------------------------------------------------------------------------------------
 
+cdef extern from *:
+    """
+    enum { FS_UNIT = 32 };
+    _Static_assert(FS_UNIT * sizeof(float) % 64 == 0, "a unit is made of whole cache lines");
+    """
+    enum:
+        UNIT "FS_UNIT"  # numbers: a part of an array begins at a multiple
+
 # Multiply-adds that make a second thread worth while, about 100 microseconds. Starting a team
 # costs microseconds on an idle machine and milliseconds on a busy one, where a thread may not get
 # its core at once.
 cdef double MIN_WORK = 8e6
+# Multiply-adds that moving one number counts as, where memory and not arithmetic sets the pace.
+cdef double MEMORY_WORK = 8
 cdef int _threads = 1
 cdef bint _forked = False
 
@@ -145,11 +155,15 @@ cdef bint run(Task task, void *job, int parts, int threads) noexcept nogil:
     return not failed
 
 
+cdef inline Py_ssize_t units(Py_ssize_t length, Py_ssize_t unit=UNIT) noexcept nogil:
+    """Number of units, the last one perhaps incomplete."""
+    return (length + unit - 1) // unit
+
+
 cdef inline Py_ssize_t part_start(Py_ssize_t length, int part, int parts,
-                                  Py_ssize_t unit=32) noexcept nogil:
+                                  Py_ssize_t unit=UNIT) noexcept nogil:
     """Start of a part, a multiple of `unit`: by default no two threads write one cache line."""
-    cdef Py_ssize_t units = (length + unit - 1) // unit
-    return min(length, units * part // parts * unit)
+    return min(length, units(length, unit) * part // parts * unit)
 
 
 # ---- matrices -----------------------------------------------------------------------------------
@@ -204,13 +218,20 @@ cdef Matrix as_matrix(object array, str name, Py_ssize_t rows, Py_ssize_t column
             raise ValueError(f"{name}: expected contiguous columns")
         for axis in range(view.ndim - 2, -1, -1):  # the innermost axis longer than 1 decides
             if view.shape[axis] > 1:
-                result.row_stride = view.strides[axis] // view.itemsize
+                result.row_stride = item_stride(view.strides[axis], name)
                 break
         check_row_strides(&view, result.row_stride * view.itemsize, name)
         result.data = <real *> view.buf
     finally:
         PyBuffer_Release(&view)
     return result
+
+
+cdef Py_ssize_t item_stride(Py_ssize_t stride, str name) except? -1:
+    """A distance in bytes as a number of items."""
+    if stride % <Py_ssize_t> sizeof(real):
+        raise ValueError(f"{name}: expected strides that are multiples of the item size")
+    return stride // <Py_ssize_t> sizeof(real)
 
 
 cdef int check_row_strides(const Py_buffer *view, Py_ssize_t stride, str name) except -1:
@@ -222,6 +243,39 @@ cdef int check_row_strides(const Py_buffer *view, Py_ssize_t stride, str name) e
             raise ValueError(f"{name}: expected rows at one distance")
         count *= view.shape[axis]
     return 0
+
+
+cdef Matrix any_matrix(const real[:, :] a, str name) except *:
+    """The matrix in an array with any strides."""
+    cdef Matrix result = Matrix(NULL, a.shape[0], a.shape[1], a.shape[1], 1)
+    if a.shape[0] == 0 or a.shape[1] == 0:
+        return result
+    result.data = <real *> &a[0, 0]
+    if a.shape[0] > 1:
+        result.row_stride = item_stride(a.strides[0], name)
+    if a.shape[1] > 1:
+        result.column_stride = item_stride(a.strides[1], name)
+    return result
+
+
+cdef real *vector(const real[::1] x, Py_ssize_t length, str name) except? NULL:
+    """The numbers of an array of one axis; NULL for None or no numbers."""
+    if x is None:
+        return NULL
+    expect(x.shape[0], length, name + ": length")
+    return <real *> &x[0] if length else NULL
+
+
+cdef inline real *take(real **memory, Py_ssize_t count) noexcept nogil:
+    """The next `count` numbers of a workspace; of memory NULL, only measures it."""
+    cdef real *taken = memory[0]
+    memory[0] += count
+    return taken
+
+
+cdef inline real *take_aligned(real **memory, Py_ssize_t count) noexcept nogil:
+    """`take` of whole cache lines."""
+    return take(memory, units(count, 64) * 64)
 
 
 # ---- products -----------------------------------------------------------------------------------
@@ -255,7 +309,7 @@ cdef bint gemm(Matrix a, Matrix b, Matrix c, bint accumulate, const real *bias) 
     """c (+)= a @ b + bias, cut among the threads; false where memory is missing."""
     cdef Gemm g = Gemm(a, b, c, accumulate, bias)
     cdef Py_ssize_t length = max(c.rows, c.columns)
-    cdef int threads = thread_count(<double> c.rows * c.columns * a.columns, (length + 31) // 32)
+    cdef int threads = thread_count(<double> c.rows * c.columns * a.columns, units(length))
     return run(gemm_part, &g, threads, threads)
 
 

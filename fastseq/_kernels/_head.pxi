@@ -1,14 +1,14 @@
-# The head, softmax(h wT + b), with its cross-entropy. The specification is oracle/dense.py.
+# The head, softmax(h wT + b), with its cross-entropy. The specification is oracle/loss.py.
 #
-# Logits are held transposed, zT[v, n] for word v and row n of h: then the large matrices w and zT
+# Logits are held transposed, zT[v, n] for class v and row n of h: then the large matrices w and zT
 # are read along their rows and never packed, only h is, which is small.
 #
 #     zT = w hT + b       dzT = scale * (softmax - onehot)       dw = dzT h       dh = dzTT w
 #
-# a. First pass: the columns of zT are cut among the threads. Each goes through all words, a chunk
-#    at a time: while a chunk is in the second-level cache, it becomes exp(zT - peak), where the
-#    peak is the largest logit so far; it is kept for each chunk.
-# b. Second pass: the words are cut into segments. Each goes through its chunks again, which come
+# a. First pass: the columns of zT are cut among the threads. Each goes through all classes, a
+#    chunk at a time: while a chunk is in the second-level cache, it becomes exp(zT - peak), where
+#    the peak is the largest logit so far; it is kept for each chunk.
+# b. Second pass: the classes are cut into segments. Each goes through its chunks again, which come
 #    from memory once for dzT, dw, db and dh. Every segment has its own sum for dh: their number
 #    depends on V alone, not on the threads, and so do the bits.
 # c. Rows of h are taken in blocks, so that the (T * B, V) array of a large vocabulary is never
@@ -16,369 +16,509 @@
 # d. Where w is small, neither pass has enough work for several threads. There the blocks are cut
 #    into groups, each with a dw and db of its own; their number depends on the shape alone.
 
-cdef Py_ssize_t HEAD_CHUNK = 256  # words
-cdef Py_ssize_t HEAD_ROWS = 512  # a block, unless zT would then take more than
+cdef extern from *:
+    """
+    enum {
+        FS_LANES = 32,
+        FS_HEAD_CHUNK = 256,
+        FS_HEAD_ROWS = 512,
+        FS_HEAD_SMALL_ROWS = 256,
+        FS_HEAD_MIN_ROWS = 64,
+        FS_HEAD_PARTS = 8,
+        FS_HEAD_SEGMENT = 48,
+        FS_HEAD_PAD = 16
+    };
+    _Static_assert(FS_LANES % FS_UNIT == 0, "columns of two threads share no cache line");
+    _Static_assert(FS_LANES % FS_SUM_LANES == 0, "a row of dzT is summed without a remainder");
+    _Static_assert(FS_HEAD_SMALL_ROWS <= FS_HEAD_ROWS && FS_HEAD_MIN_ROWS <= FS_HEAD_SMALL_ROWS,
+                   "the least block is no larger than the others");
+    """
+    enum:
+        LANES "FS_LANES"  # columns of zT that a pass takes at a time
+        HEAD_CHUNK "FS_HEAD_CHUNK"  # classes
+        HEAD_ROWS "FS_HEAD_ROWS"  # a block, unless zT would then take more than HEAD_BYTES
+        HEAD_SMALL_ROWS "FS_HEAD_SMALL_ROWS"  # a block where w is small
+        HEAD_MIN_ROWS "FS_HEAD_MIN_ROWS"
+        HEAD_PARTS "FS_HEAD_PARTS"  # the most segments or groups, a power of 2
+        HEAD_SEGMENT "FS_HEAD_SEGMENT"  # the fewest classes of a segment
+        HEAD_PAD "FS_HEAD_PAD"
+
 cdef Py_ssize_t HEAD_BYTES = 24 << 20
 cdef Py_ssize_t HEAD_SMALL = 1 << 17  # numbers of w
-cdef Py_ssize_t HEAD_SMALL_ROWS = 256  # a block where w is small
 
 
-cdef inline Py_ssize_t head_block(Py_ssize_t M, Py_ssize_t words, Py_ssize_t most,
-                                  Py_ssize_t size) noexcept nogil:
-    """Rows of a block: even shares of whole panels, no fewer than 64."""
-    most = min(max(HEAD_BYTES // (words * size), 64), most)
-    cdef Py_ssize_t blocks = (M + most - 1) // most
-    return whole_panels((M + blocks - 1) // blocks)
+# The arrays of a call, or of some rows of it.
+cdef struct Head:
+    Matrix h, w, dh, dw
+    const real *b
+    real *db
+    const int64_t *targets
+    real *losses
+    real scale
+    bint accumulate  # into dw and db
 
 
-cdef inline Py_ssize_t whole_panels(Py_ssize_t columns) noexcept nogil:
-    return (columns + 31) // 32 * 32
+# Transposed logits of a block of rows, or of some columns of it.
+cdef struct Logits:
+    Matrix z  # (V, columns) or, where they are not kept, (HEAD_CHUNK, columns)
+    bint kept
+    real *peaks  # a row for each chunk that is kept: the largest logit of it and those before it
+    real *total  # sums of exp(zT - last peak); in the second pass scale / sum
 
 
-cdef inline Py_ssize_t apart(Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
+cdef inline Head head_rows(const Head *x, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Head part = x[0]
+    part.h = block(x.h, first, 0, last - first, x.h.columns)
+    if x.dh.data != NULL:
+        part.dh = block(x.dh, first, 0, last - first, x.h.columns)
+    part.targets += first
+    part.losses += first
+    return part
+
+
+cdef inline Logits logits_columns(const Logits *y, Py_ssize_t first,
+                                  Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t width = units(last - first, LANES) * LANES
+    return Logits(block(y.z, 0, first, y.z.rows, width), y.kept, y.peaks + first, y.total + first)
+
+
+cdef inline Py_ssize_t block_rows(Py_ssize_t M, Py_ssize_t classes,
+                                  Py_ssize_t most) noexcept nogil:
+    """Rows of a block: even shares in multiples of LANES."""
+    cdef Py_ssize_t fitting = HEAD_BYTES // (classes * <Py_ssize_t> sizeof(real))
+    most = min(max(fitting, <Py_ssize_t> HEAD_MIN_ROWS), most)
+    return units(units(M, units(M, most)), LANES) * LANES
+
+
+cdef inline Py_ssize_t padded_ld(Py_ssize_t columns) noexcept nogil:
     """Distance of zT's rows: those a multiple of 1 kB apart fight for the same cache sets."""
-    return rows + 16 if rows * size % 1024 == 0 else rows
+    return columns + HEAD_PAD if columns * sizeof(real) % 1024 == 0 else columns
 
 
-cdef inline Py_ssize_t head_segments(Py_ssize_t V) noexcept nogil:
-    """1, 2, 4 or 8, of no fewer than 48 words."""
-    cdef Py_ssize_t count = 1
-    while count < 8 and V >= 96 * count:
+cdef inline int segment_count(Py_ssize_t V) noexcept nogil:
+    cdef int count = 1
+    while count < HEAD_PARTS and V >= 2 * HEAD_SEGMENT * count:
         count *= 2
     return count
 
 
-# ---- passes over 32 columns: what belongs to a column stays in registers ------------------------
+# ---- passes over LANES columns: what belongs to a column stays in registers ---------------------
 
-cdef void add_bias(real *z, Py_ssize_t ld, Py_ssize_t words, const real *b,
-                   real *peak) noexcept nogil:
+cdef void add_bias(Matrix z, const real *b, real *peak) noexcept nogil:
     """z += b; peak = max(peak, z). NaN is not looked for: the sum of exponentials finds it."""
-    cdef real lanes[32]
+    cdef real lanes[LANES]
     cdef real shift, x
+    cdef real *row = z.data
     cdef Py_ssize_t v, k
-    memcpy(lanes, peak, 32 * sizeof(real))
-    for v in range(words):
+    memcpy(lanes, peak, LANES * sizeof(real))
+    for v in range(z.rows):
         shift = 0 if b == NULL else b[v]
-        for k in range(32):
-            x = z[v * ld + k] + shift
-            z[v * ld + k] = x
+        for k in range(LANES):
+            x = row[k] + shift
+            row[k] = x
             lanes[k] = x if x > lanes[k] else lanes[k]
-    memcpy(peak, lanes, 32 * sizeof(real))
+        row += z.row_stride
+    memcpy(peak, lanes, LANES * sizeof(real))
 
 
-cdef void add_exp(real *z, Py_ssize_t ld, Py_ssize_t words, const real *peak,
-                  real *total) noexcept nogil:
-    """z becomes exp(z - peak); total += z, word after word."""
-    cdef real lanes[32]
-    cdef real shift[32]
+cdef void add_exp(Matrix z, const real *peak, real *total) noexcept nogil:
+    """z becomes exp(z - peak); total += z, class after class."""
+    cdef real lanes[LANES]
+    cdef real shift[LANES]
+    cdef real *row = z.data
     cdef Py_ssize_t v, k
-    memcpy(lanes, total, 32 * sizeof(real))
-    memcpy(shift, peak, 32 * sizeof(real))
-    for v in range(words):
-        for k in range(32):
-            z[v * ld + k] = exp_(z[v * ld + k] - shift[k])
-            lanes[k] += z[v * ld + k]
-    memcpy(total, lanes, 32 * sizeof(real))
+    memcpy(lanes, total, LANES * sizeof(real))
+    memcpy(shift, peak, LANES * sizeof(real))
+    for v in range(z.rows):
+        for k in range(LANES):
+            row[k] = exp_(row[k] - shift[k])
+            lanes[k] += row[k]
+        row += z.row_stride
+    memcpy(total, lanes, LANES * sizeof(real))
 
 
 # ---- first pass: losses -------------------------------------------------------------------------
 
-cdef bint head_columns(Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const real *h,
-                       const real *w, const real *b, const int64_t *targets,
-                       real *losses, real *z, Py_ssize_t ld, bint keep, real *peaks,
-                       real *total) noexcept nogil:
-    """Losses of N rows of h.
+cdef struct HeadForward:
+    real *memory
+    Packed h  # transposed
+    real *scratch
+    real *last_peak
+    real *target_logit
 
-    keep: z (V, ld) becomes exp(zT - peak), with a row of peaks for each chunk, and total its sum
-    with the last peak; else one chunk is written over the other, one row of peaks likewise.
-    """
-    cdef real *peak = peaks
-    cdef Py_ssize_t width = whole_panels(N), first = 0, words, n
-    cdef Py_ssize_t panels = packed_size(H, width), spare = scratch_size(HEAD_CHUNK)
-    cdef real *packed = <real *> allocate(panels + spare + 2 * width, sizeof(real))
-    cdef real *last = packed + panels + spare
-    cdef real *aim = last + width
-    cdef real *chunk = z
-    cdef unsigned state
-    if packed == NULL:
+
+cdef bint allocate_head_forward(const Head *x, Py_ssize_t width, HeadForward *s) noexcept nogil:
+    cdef Py_ssize_t H = x.h.columns, panels = packed_size(H, width)
+    cdef Py_ssize_t scratch = scratch_size(HEAD_CHUNK)
+    cdef real *memory = <real *> allocate(panels + scratch + 2 * width, sizeof(real))
+    s.memory = memory
+    if memory == NULL:
         return False
-    state = flush_subnormals()
-    memset(packed, 0, panels * sizeof(real))  # columns up to width, too
-    pack(H, N, h, 1, H, packed)
-    for n in range(width):
-        peak[n], total[n] = LOWEST, 0
-    while first < V:
-        words = min(HEAD_CHUNK, V - first)
-        chunk = z + first * ld if keep else z
-        times_packed(words, width, H, w + first * H, H, packed, chunk, ld, False, packed + panels)
-        memcpy(last, peak, width * sizeof(real))
-        if keep and first:
-            peak += ld
-            memcpy(peak, last, width * sizeof(real))
-        for n in range(0, width, 32):
-            add_bias(chunk + n, ld, words, NULL if b == NULL else b + first, peak + n)
-        for n in range(width):
-            total[n] *= exp_(last[n] - peak[n])
-        for n in range(N):
-            if first <= targets[n] < first + words:
-                aim[n] = chunk[(targets[n] - first) * ld + n]
-        for n in range(0, width, 32):
-            add_exp(chunk + n, ld, words, peak + n, total + n)
-        first += words
-    for n in range(N):
-        losses[n] = 0 if targets[n] < 0 else <real> log(<double> total[n]) + (peak[n] - aim[n])
-    restore_subnormals(state)
-    free(packed)
+    s.h = Packed(REAL, H, width, take(&memory, panels))
+    s.scratch = take(&memory, scratch)
+    s.last_peak = take(&memory, width)
+    s.target_logit = memory
     return True
 
 
-cdef bint head_forward(int threads, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, const real *h,
-                       const real *w, const real *b, const int64_t *targets,
-                       real *losses, real *z, Py_ssize_t ld, real *peaks,
-                       real *total) noexcept nogil:
-    """head_columns that keeps z, cut among the threads."""
-    cdef int s, done = 1
+cdef bint head_forward(const Head *x, const Logits *y) noexcept nogil:
+    """Losses of all rows. Logits that are kept become exp(zT - peak)."""
+    cdef Matrix hT = transposed(x.h)
     cdef Py_ssize_t n
-    for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        n = part_start(N, threads, s)
-        done &= head_columns(part_start(N, threads, s + 1) - n, V, H, h + n * H, w, b,
-                             targets + n, losses + n, z + n, ld, True, peaks + n, total + n)
-    return done
+    cdef real peak
+    cdef HeadForward s
+    if not allocate_head_forward(x, y.z.columns, &s):
+        return False
+    # Columns that are only there to fill the last lanes have zeros.
+    memset(s.h.data, 0, packed_size(s.h.K, s.h.N) * sizeof(real))
+    fs_pack(&hT, s.h.data)
+    for n in range(y.z.columns):
+        s.last_peak[n], y.total[n] = LOWEST, 0
+    for n in range(units(x.w.rows, HEAD_CHUNK)):
+        head_forward_chunk(x, y, &s, n * HEAD_CHUNK)
+    for n in range(x.h.rows):
+        peak = s.last_peak[n] - s.target_logit[n]
+        x.losses[n] = 0 if x.targets[n] < 0 else <real> log(<double> y.total[n]) + peak
+    free(s.memory)
+    return True
+
+
+cdef void head_forward_chunk(const Head *x, const Logits *y, const HeadForward *s,
+                        Py_ssize_t first) noexcept nogil:
+    cdef Py_ssize_t classes = min(<Py_ssize_t> HEAD_CHUNK, x.w.rows - first), n
+    cdef Py_ssize_t width = y.z.columns
+    cdef Matrix z = block(y.z, first if y.kept else 0, 0, classes, width)
+    cdef real *peak = y.peaks + (first // HEAD_CHUNK * y.z.row_stride if y.kept else 0)
+    multiply(block(x.w, first, 0, classes, x.w.columns), &s.h, z, False, s.scratch)
+    memcpy(peak, s.last_peak, width * sizeof(real))
+    for n in range(width // LANES):
+        add_bias(block(z, 0, n * LANES, classes, LANES), NULL if x.b == NULL else x.b + first,
+                 peak + n * LANES)
+    for n in range(width):
+        y.total[n] *= exp_(s.last_peak[n] - peak[n])
+    for n in range(x.h.rows):
+        if first <= x.targets[n] < first + classes:
+            s.target_logit[n] = z.data[(x.targets[n] - first) * z.row_stride + n]
+    for n in range(width // LANES):
+        add_exp(block(z, 0, n * LANES, classes, LANES), peak + n * LANES, y.total + n * LANES)
+    memcpy(s.last_peak, peak, width * sizeof(real))
+
+
+cdef struct HeadPass:
+    const Head *x
+    const Logits *y
+    Packed h
+    real *dh  # sums of all segments but the first
+
+
+cdef bint head_forward_part(void *job, int part, int parts) noexcept nogil:
+    """Some columns of kept logits."""
+    cdef HeadPass *j = <HeadPass *> job
+    cdef Py_ssize_t first = part_start(j.x.h.rows, part, parts, LANES)
+    cdef Py_ssize_t last = part_start(j.x.h.rows, part + 1, parts, LANES)
+    cdef Head x = head_rows(j.x, first, last)
+    cdef Logits y = logits_columns(j.y, first, last)
+    return head_forward(&x, &y)
 
 
 # ---- second pass: gradients ---------------------------------------------------------------------
 
-cdef void scale_columns(const real *z, Py_ssize_t ld, Py_ssize_t words, Py_ssize_t columns,
-                        const real *factor, real *dz) noexcept nogil:
+cdef void scale_columns(Matrix z, const real *factor, Matrix dz) noexcept nogil:
     """dz = factor * z, or zero, whatever z is, where the factor is zero.
 
     Row by row: z comes from memory.
     """
     cdef Py_ssize_t v, n
-    for v in range(words):
-        for n in range(columns):
-            dz[v * ld + n] = z[v * ld + n] * factor[n] if factor[n] != 0 else <real> 0
+    cdef const real *from_
+    cdef real *to
+    for v in range(z.rows):
+        from_, to = z.data + v * z.row_stride, dz.data + v * dz.row_stride
+        for n in range(z.columns):
+            to[n] = from_[n] * factor[n] if factor[n] != 0 else <real> 0
 
 
-cdef bint head_words(Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, Py_ssize_t H,
-                     const real *w, const int64_t *targets, real scale, const real *z,
-                     Py_ssize_t ld, const real *peaks, const real *factor,
-                     const real *packed, real *dh, real *dw, real *db,
-                     bint add) noexcept nogil:
-    """Gradients by words first to last of N rows of h, which is packed; dh is overwritten.
+cdef struct HeadBackward:
+    Matrix dz
+    real *scale
+    real *scratch
 
-    The last row of peaks is the final one.
-    """
-    cdef Py_ssize_t begin = first, words, n, v, columns = whole_panels(N)
-    cdef real *dz = <real *> allocate(
+
+cdef bint allocate_head_backward(const Logits *y, HeadBackward *s) noexcept nogil:
+    """s.dz.data is the whole memory."""
+    cdef Py_ssize_t ld = y.z.row_stride
+    cdef real *memory = <real *> allocate(
         (HEAD_CHUNK + 1) * ld + scratch_size(HEAD_CHUNK), sizeof(real))
-    cdef real *scratch = dz + (HEAD_CHUNK + 1) * ld
-    cdef real *now = scratch - ld
-    cdef const real *peak
-    cdef const real *last_peak = factor - ld
-    cdef unsigned state
-    cdef bint done = dz != NULL
-    if dz == NULL:
+    s.dz = matrix(memory, HEAD_CHUNK, y.z.columns, ld)
+    if memory == NULL:
         return False
-    state = flush_subnormals()
+    take(&memory, HEAD_CHUNK * ld)
+    s.scale = take(&memory, ld)
+    s.scratch = memory
+    return True
+
+
+cdef void head_backward_logits(const Head *x, const Logits *y, Py_ssize_t first,
+                          const HeadBackward *s) noexcept nogil:
+    """dzT of the classes from `first` on, for which s.dz has rows."""
+    cdef Py_ssize_t classes = s.dz.rows, ld = y.z.row_stride, n
+    cdef const real *peak = y.peaks + first // HEAD_CHUNK * ld
+    cdef const real *last_peak = y.peaks + (y.z.rows - 1) // HEAD_CHUNK * ld
+    for n in range(y.z.columns):
+        s.scale[n] = y.total[n] * exp_(peak[n] - last_peak[n])
+    scale_columns(block(y.z, first, 0, classes, y.z.columns), s.scale, s.dz)
+    for n in range(x.h.rows):
+        if first <= x.targets[n] < first + classes:
+            s.dz.data[(x.targets[n] - first) * ld + n] -= x.scale
+
+
+cdef bint head_backward_segment(HeadPass *j, Py_ssize_t first, Py_ssize_t last,
+                           Matrix dh) noexcept nogil:
+    """Gradients by classes first to last; dh is overwritten."""
+    cdef const Head *x = j.x
+    cdef Py_ssize_t begin = first, v
+    cdef bint done = True
+    cdef HeadBackward s
+    cdef Matrix w, dzT
+    if not allocate_head_backward(j.y, &s):
+        return False
     while first < last:
         # No further than a chunk of the first pass goes.
-        words = min(HEAD_CHUNK - first % HEAD_CHUNK, last - first)
-        peak = peaks + first // HEAD_CHUNK * ld
-        for n in range(columns):
-            now[n] = factor[n] * exp_(peak[n] - last_peak[n])
-        scale_columns(z + first * ld, ld, words, columns, now, dz)
-        for n in range(N):
-            if first <= targets[n] < first + words:
-                dz[(targets[n] - first) * ld + n] -= scale
-        for v in range(words if db != NULL else 0):
-            db[first + v] += row_sum(dz + v * ld, columns)
-        times_packed(words, H, N, dz, ld, packed, dw + first * H, H, add, scratch)
-        done &= gemm_one(N, H, words, dz, 1, ld, w + first * H, H, 1, dh, H, first > begin, NULL)
-        first += words
-    restore_subnormals(state)
-    free(dz)
+        s.dz.rows = min(HEAD_CHUNK - first % HEAD_CHUNK, last - first)
+        head_backward_logits(x, j.y, first, &s)
+        for v in range(s.dz.rows if x.db != NULL else 0):
+            x.db[first + v] += row_sum(s.dz.data + v * s.dz.row_stride, s.dz.columns)
+        dzT = block(s.dz, 0, 0, s.dz.rows, x.h.rows)
+        multiply(dzT, &j.h, block(x.dw, first, 0, s.dz.rows, x.dw.columns), x.accumulate,
+                 s.scratch)
+        w, dzT = block(x.w, first, 0, s.dz.rows, x.w.columns), transposed(dzT)
+        done &= fs_gemm(&dzT, &w, &dh, first > begin, NULL)
+        first += s.dz.rows
+    free(s.dz.data)
     return done
 
 
-cdef bint head_gradients(int threads, int segments, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
-                         const real *h, const real *w, const int64_t *targets,
-                         real scale, const real *z, Py_ssize_t ld, const real *peaks,
-                         real *total, real *dh, real *dw, real *db,
-                         bint add) noexcept nogil:
-    """head_words for every segment; total becomes scale / total."""
-    cdef int s, done = 1
-    cdef Py_ssize_t n, panels = packed_size(N, H)
-    cdef real *packed = <real *> allocate(
-        panels + (segments - 1) * N * H, sizeof(real))
-    cdef real *parts = packed + panels  # dh of all segments but the first
-    if packed == NULL:
+cdef bint head_backward_part(void *job, int segment, int segments) noexcept nogil:
+    cdef HeadPass *j = <HeadPass *> job
+    cdef Py_ssize_t V = j.x.w.rows
+    cdef Matrix dh = j.x.dh
+    if segment:
+        dh = matrix(j.dh + (segment - 1) * dh.rows * dh.columns, dh.rows, dh.columns)
+    return head_backward_segment(j, part_start(V, segment, segments, 1),
+                            part_start(V, segment + 1, segments, 1), dh)
+
+
+cdef bint head_backward(const Head *x, const Logits *y, int segments, int threads) noexcept nogil:
+    """Gradients of a block of rows; y.total becomes scale / total."""
+    cdef Py_ssize_t N = x.h.rows, H = x.h.columns, panels = packed_size(N, H), n
+    cdef real *memory = <real *> allocate(panels + (segments - 1) * N * H, sizeof(real))
+    cdef HeadPass job = HeadPass(x, y, Packed(REAL, N, H, memory), memory + panels)
+    cdef int s
+    cdef bint done
+    if memory == NULL:
         return False
-    pack(N, H, h, H, 1, packed)
-    for n in range(whole_panels(N)):
-        total[n] = 0 if n >= N or targets[n] < 0 else scale / total[n]
-    for s in prange(segments, num_threads=threads, schedule="static"):
-        done &= head_words(V * s // segments, V * (s + 1) // segments, N, H, w, targets, scale, z,
-                           ld, peaks, total, packed, dh if s == 0 else parts + (s - 1) * N * H, dw,
-                           db, add)
+    fs_pack(&x.h, job.h.data)
+    for n in range(y.z.columns):
+        y.total[n] = 0 if n >= N or x.targets[n] < 0 else x.scale / y.total[n]
+    done = run(head_backward_part, &job, segments, threads)
     for s in range(segments - 1):
-        add_rows(parts + s * N * H, 1, N * H, N * H, dh)
-    free(packed)
+        add_matrix(matrix(job.dh + s * N * H, N, H), x.dh)
+    free(memory)
     return done
 
 
-cdef bint head_blocks(bint alone, Py_ssize_t rows, Py_ssize_t M, Py_ssize_t V, Py_ssize_t H,
-                      const real *h, const real *w, const real *b,
-                      const int64_t *targets, real scale, real *losses, real *dh,
-                      real *dw, real *db, bint add) noexcept nogil:
-    """Both passes for one block of rows after the other; alone: by the thread that calls."""
-    cdef int segments = 1 if alone else <int> head_segments(V), threads
-    cdef Py_ssize_t ld = apart(rows, sizeof(real)), m = 0, N
-    cdef Py_ssize_t chunks = (V + HEAD_CHUNK - 1) // HEAD_CHUNK
+# ---- blocks of rows -----------------------------------------------------------------------------
+
+cdef bint allocate_logits(Py_ssize_t classes, Py_ssize_t rows, bint kept,
+                          Logits *y) noexcept nogil:
+    """y.z.data is the whole memory."""
+    cdef Py_ssize_t ld = padded_ld(rows), chunks = units(classes, HEAD_CHUNK) if kept else 1
+    cdef real *memory = <real *> allocate((classes + chunks + 1) * ld, sizeof(real))
+    y.z = matrix(memory, classes, rows, ld)
+    y.kept = kept
+    if memory == NULL:
+        return False
+    take(&memory, classes * ld)
+    y.peaks = take(&memory, chunks * ld)
+    y.total = memory
+    return True
+
+
+cdef bint head_block(const Head *x, const Logits *y, bint alone) noexcept nogil:
+    """For one block of rows, with the threads or alone."""
+    cdef Py_ssize_t N = x.h.rows
+    cdef double work = <double> N * x.w.rows * x.w.columns
+    cdef int segments = 1 if alone else segment_count(x.w.rows)
+    cdef int threads = 1 if alone else thread_count(work, units(N, LANES))
+    cdef HeadPass job
+    job.x, job.y = x, y
+    if not run(head_forward_part, &job, threads, threads):
+        return False
+    return head_backward(x, y, segments, 1 if alone else thread_count(2 * work, segments))
+
+
+cdef bint head_blocks(const Head *x, Py_ssize_t rows, bint alone) noexcept nogil:
+    """Both passes for one block of rows after the other."""
+    cdef Py_ssize_t M = x.h.rows, m = 0
     cdef bint done = True
-    # zT, then a row of peaks for each chunk, then one for the sums.
-    cdef real *z = <real *> allocate((V + chunks + 1) * ld, sizeof(real))
-    cdef real *peaks = z + V * ld
-    cdef real *total = peaks + chunks * ld
-    if z == NULL:
+    cdef Logits whole, y
+    cdef Head part
+    if not allocate_logits(x.w.rows, rows, True, &whole):
         return False
-    if not add and db != NULL:
-        memset(db, 0, V * sizeof(real))
+    if not x.accumulate and x.db != NULL:
+        memset(x.db, 0, x.w.rows * sizeof(real))
     while m < M:
-        N = min(rows, M - m)
-        threads = 1 if alone else thread_count(<double> N * V * H, (N + 31) // 32)
-        done &= head_forward(threads, N, V, H, h + m * H, w, b, targets + m, losses + m, z, ld,
-                             peaks, total)
-        threads = 1 if alone else thread_count(2.0 * N * V * H, segments)
-        done &= head_gradients(threads, segments, N, V, H, h + m * H, w, targets + m, scale, z, ld,
-                               peaks, total, dh + m * H, dw, db, add or m > 0)
+        part = head_rows(x, m, min(M, m + rows))
+        part.accumulate = x.accumulate or m > 0
+        y = logits_columns(&whole, 0, part.h.rows)
+        done &= head_block(&part, &y, alone)
         m += rows
-    free(z)
+    free(whole.z.data)
     return done
 
 
-cdef bint head_groups(Py_ssize_t M, Py_ssize_t V, Py_ssize_t H, const real *h,
-                      const real *w, const real *b, const int64_t *targets,
-                      real scale, real *losses, real *dh, real *dw, real *db,
-                      bint add) noexcept nogil:
+cdef struct HeadGroups:
+    const Head *x
+    Py_ssize_t rows  # of a block
+    real *grads  # dw and db of all groups but the first
+
+
+cdef Head group_grads(const HeadGroups *j, int group) noexcept nogil:
+    """The call with the dw and db of a group."""
+    cdef Head x = j.x[0]
+    cdef Py_ssize_t V = x.w.rows, H = x.w.columns
+    if group:
+        x.dw = matrix(j.grads + (group - 1) * V * (H + 1), V, H)
+        x.db = NULL if x.db == NULL else x.dw.data + V * H
+        x.accumulate = False
+    return x
+
+
+cdef bint group_part(void *job, int group, int groups) noexcept nogil:
+    cdef HeadGroups *j = <HeadGroups *> job
+    cdef Py_ssize_t M = j.x.h.rows
+    cdef Head x = group_grads(j, group)
+    x = head_rows(&x, part_start(M, group, groups, j.rows),
+                  part_start(M, group + 1, groups, j.rows))
+    return head_blocks(&x, j.rows, True)
+
+
+cdef bint head_groups(const Head *x) noexcept nogil:
     """head_blocks for every group of blocks, where w is small."""
-    cdef Py_ssize_t rows = head_block(M, V, HEAD_SMALL_ROWS, sizeof(real)), first, last
-    cdef Py_ssize_t blocks = (M + rows - 1) // rows, size = V * (H + 1)
-    cdef int groups = <int> min(blocks, 8), threads = thread_count(3.0 * M * V * H, groups), g, done = 1
-    # dw and db of all groups but the first.
-    cdef real *parts = <real *> allocate((groups - 1) * size, sizeof(real))
-    cdef real *part
-    if parts == NULL:
+    cdef Py_ssize_t M = x.h.rows, V = x.w.rows, H = x.w.columns
+    cdef Py_ssize_t rows = block_rows(M, V, HEAD_SMALL_ROWS)
+    cdef int groups = <int> min(units(M, rows), <Py_ssize_t> HEAD_PARTS), g
+    cdef HeadGroups job = HeadGroups(
+        x, rows, <real *> allocate((groups - 1) * V * (H + 1), sizeof(real)))
+    cdef bint done
+    cdef Head part
+    if job.grads == NULL:
         return False
-    for g in prange(groups, num_threads=threads, schedule="static"):
-        first, last = blocks * g // groups * rows, min(blocks * (g + 1) // groups * rows, M)
-        part = dw if g == 0 else parts + (g - 1) * size
-        done &= head_blocks(True, rows, last - first, V, H, h + first * H, w, b, targets + first,
-                            scale, losses + first, dh + first * H, part,
-                            db if g == 0 or db == NULL else part + V * H, add and g == 0)
-    for g in range(groups - 1):
-        add_rows(parts + g * size, 1, V * H, V * H, dw)
-        if db != NULL:
-            add_rows(parts + g * size + V * H, 1, V, V, db)
-    free(parts)
+    done = run(group_part, &job, groups, thread_count(3.0 * M * V * H, groups))
+    for g in range(1, groups):
+        part = group_grads(&job, g)
+        add_matrix(part.dw, x.dw)
+        if x.db != NULL:
+            add_row(part.db, V, x.db)
+    free(job.grads)
+    return done
+
+
+cdef bint head_losses_part(void *job, int part, int parts) noexcept nogil:
+    """Losses of some rows, without gradients: zT is one chunk, overwritten by the next."""
+    cdef Head *x = <Head *> job
+    cdef Py_ssize_t classes = min(x.w.rows, <Py_ssize_t> HEAD_CHUNK)
+    cdef Py_ssize_t first = part_start(x.h.rows, part, parts)
+    cdef Py_ssize_t last = part_start(x.h.rows, part + 1, parts)
+    cdef Py_ssize_t rows = block_rows(last - first, classes, HEAD_ROWS)
+    cdef bint done = True
+    cdef Logits whole, y
+    cdef Head some
+    if not allocate_logits(classes, rows, False, &whole):
+        return False
+    while first < last:
+        some = head_rows(x, first, min(last, first + rows))
+        y = logits_columns(&whole, 0, some.h.rows)
+        done &= head_forward(&some, &y)
+        first += rows
+    free(whole.z.data)
     return done
 
 
 # ---- entries ------------------------------------------------------------------------------------
 
-cdef int check_head(Py_ssize_t H, Py_ssize_t M, Py_ssize_t columns, Py_ssize_t V,
-                    const real[::1] b, const int64_t[::1] targets,
-                    real[::1] losses) except -1:
-    expect(columns, H, "w: columns")
-    expect(targets.shape[0], M, "targets: length")
-    expect(losses.shape[0], M, "losses: length")
-    if b is not None:
-        expect(b.shape[0], V, "b: length")
-    if H == 0 or V == 0:
+cdef Head as_head(object h, object w, const real[::1] b, const int64_t[::1] targets,
+                  real[::1] losses) except *:
+    cdef Head x
+    x.w = as_matrix(w, "w", -1, -1)
+    x.h = as_matrix(h, "h", -1, -1)
+    expect(x.w.columns, x.h.columns, "w: columns")
+    expect(targets.shape[0], x.h.rows, "targets: length")
+    expect(losses.shape[0], x.h.rows, "losses: length")
+    x.b = vector(b, x.w.rows, "b")
+    if x.w.data == NULL:
         raise ValueError("w: expected a shape without zeros")
-    return check_ids(targets, -(1 << 62), V, "targets")
-
-
-cdef bint head_losses_share(Py_ssize_t M, Py_ssize_t V, Py_ssize_t H, const real *h,
-                            const real *w, const real *b, const int64_t *targets,
-                            real *losses) noexcept nogil:
-    """head_columns for one block of rows after the other; zT of one chunk at a time."""
-    cdef Py_ssize_t words = min(V, HEAD_CHUNK), m = 0
-    cdef Py_ssize_t rows = head_block(M, words, HEAD_ROWS, sizeof(real))
-    cdef Py_ssize_t ld = apart(rows, sizeof(real))
-    cdef bint done = True
-    cdef real *z = <real *> allocate((words + 2) * ld, sizeof(real))
-    cdef real *peaks = z + words * ld
-    if z == NULL:
-        return False
-    while m < M:
-        done &= head_columns(min(rows, M - m), V, H, h + m * H, w, b, targets + m, losses + m, z,
-                             ld, False, peaks, peaks + ld)
-        m += rows
-    free(z)
-    return done
+    check_ids(targets, -(1 << 62), x.w.rows, "targets")
+    x.dh.data = x.dw.data = x.db = NULL
+    if x.h.rows:
+        x.targets, x.losses = &targets[0], &losses[0]
+    return x
 
 
 cdef double one_over_count(const int64_t[::1] targets) noexcept nogil:
-    """What makes a mean of a sum over the targets that are not left out."""
+    """The factor that makes a mean of a sum over the targets that are not left out."""
     cdef Py_ssize_t count = 0, n
     for n in range(targets.shape[0]):
         count += targets[n] >= 0
     return 1.0 / max(1, count)
 
 
-def head_losses(const real[:, ::1] h, const real[:, ::1] w, const real[::1] b,
-                const int64_t[::1] targets, real[::1] losses):
-    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m
-    cdef int threads, s, done = 1
-    check_head(H, M, w.shape[1], V, b, targets, losses)
+def linear_cross_entropy(h not None, w not None, const real[::1] b,
+                         const int64_t[::1] targets not None, real[::1] losses not None):
+    cdef Head x = as_head(h, w, b, targets, losses)
+    cdef Py_ssize_t M = x.h.rows
+    cdef int threads
+    cdef bint done
     if M == 0:
         return
     with nogil:
-        threads = thread_count(<double> M * V * H, (M + 31) // 32)
-        for s in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            m = part_start(M, threads, s)
-            done &= head_losses_share(part_start(M, threads, s + 1) - m, V, H, &h[0, 0] + m * H,
-                                      &w[0, 0], NULL if b is None else &b[0], &targets[0] + m,
-                                      &losses[0] + m)
+        threads = thread_count(<double> M * x.w.rows * x.w.columns, units(M))
+        done = run(head_losses_part, &x, threads, threads)
     if not done:
-        raise MemoryError(f"head_losses: no memory for logits of {V} words")
+        raise MemoryError(f"linear_cross_entropy: no memory for logits of {x.w.rows} classes")
 
 
-def head_backward(const real[:, ::1] h, const real[:, ::1] w, const real[::1] b,
-                  const int64_t[::1] targets, scale, real[::1] losses,
-                  real[:, ::1] dh, real[:, ::1] dw, real[::1] db, bint accumulate):
-    cdef Py_ssize_t M = h.shape[0], H = h.shape[1], V = w.shape[0], m
-    cdef const real *b_
-    cdef real *db_
-    cdef real factor
+cdef void clear_grads(const Head *x) noexcept nogil:
+    clear_matrix(x.dw)
+    if x.db != NULL:
+        memset(x.db, 0, x.w.rows * sizeof(real))
+
+
+def linear_cross_entropy_with_grads(
+        h not None, w not None, const real[::1] b, const int64_t[::1] targets not None,
+        real[::1] losses not None, grads, scale, bint accumulate):
+    cdef Head x = as_head(h, w, b, targets, losses)
+    cdef Py_ssize_t M = x.h.rows, V = x.w.rows, H = x.w.columns, m
     cdef double loss = 0
-    cdef bint done
-    check_head(H, M, w.shape[1], V, b, targets, losses)
-    expect(dh.shape[0], M, "dh: rows")
-    expect(dh.shape[1], H, "dh: columns")
-    expect(dw.shape[0], V, "dw: rows")
-    expect(dw.shape[1], H, "dw: columns")
-    if db is not None:
-        expect(db.shape[0], V, "db: length")
-    if M == 0:
-        if not accumulate:
-            memset(&dw[0, 0], 0, V * H * sizeof(real))
-            if db is not None:
-                memset(&db[0], 0, V * sizeof(real))
-        return loss
-    b_, db_ = NULL if b is None else &b[0], NULL if db is None else &db[0]
-    factor = one_over_count(targets) if scale is None else scale
+    cdef bint done = True
+    cdef real[::1] db
+    dh, dw, db = grads
+    if dh is None or dw is None:
+        raise TypeError("grads: expected arrays for dh and dw")
+    x.dh = as_matrix(dh, "dh", M, H, True)
+    x.dw = as_matrix(dw, "dw", V, H, True)
+    x.db = vector(db, V, "db")
+    x.scale = one_over_count(targets) if scale is None else scale
+    x.accumulate = accumulate
     with nogil:
-        if V * H <= HEAD_SMALL and M > HEAD_SMALL_ROWS:
-            done = head_groups(M, V, H, &h[0, 0], &w[0, 0], b_, &targets[0], factor, &losses[0],
-                               &dh[0, 0], &dw[0, 0], db_, accumulate)
+        if M == 0:
+            if not accumulate:
+                clear_grads(&x)
+        elif V * H <= HEAD_SMALL and M > HEAD_SMALL_ROWS:
+            done = head_groups(&x)
         else:
-            done = head_blocks(False, head_block(M, V, HEAD_ROWS, sizeof(real)), M, V, H,
-                               &h[0, 0], &w[0, 0], b_, &targets[0], factor, &losses[0], &dh[0, 0],
-                               &dw[0, 0], db_, accumulate)
+            done = head_blocks(&x, block_rows(M, V, HEAD_ROWS), False)
         for m in range(M):
-            loss += losses[m]
+            loss += x.losses[m]
     if not done:
-        raise MemoryError(f"head_backward: no memory for logits of {V} words")
+        raise MemoryError(f"linear_cross_entropy: no memory for logits of {V} classes")
     return loss

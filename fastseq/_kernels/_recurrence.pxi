@@ -282,17 +282,6 @@ cdef void copy_final(const Recurrence *q, const Matrix *states, const Matrix *in
 
 # ---- backward -----------------------------------------------------------------------------------
 
-cdef void add_rows_to(Matrix a, Matrix b) noexcept nogil:
-    """b += a."""
-    cdef Py_ssize_t m, n
-    cdef const real *from_
-    cdef real *to
-    for m in range(a.rows):
-        from_, to = row(&a, m), row(&b, m)
-        for n in range(a.columns):
-            to[n] = from_[n] + to[n]
-
-
 cdef Matrix gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
                                Py_ssize_t first, Py_ssize_t n) noexcept nogil:
     """The gradient of what the cell's pointwise part has put out at step t, own columns."""
@@ -300,7 +289,7 @@ cdef Matrix gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py
     cdef Py_ssize_t at = q.start[t] + first
     cdef Matrix dh = block(q.dh, first, left, n, columns), out
     if q.dy.data != NULL:
-        add_rows_to(block(q.dy, at, left, n, columns), dh)
+        add_matrix(block(q.dy, at, left, n, columns), dh)
     if q.w_hr.data == NULL:
         return dh
     copy_rows(dh, block(q.dh_total, at, left, n, columns))
@@ -370,28 +359,6 @@ cdef bint backward_part(void *job, int part, int parts) noexcept nogil:
     return True
 
 
-cdef struct Sums:
-    Matrix a
-    real *out
-
-
-cdef bint sums_part(void *job, int part, int parts) noexcept nogil:
-    cdef Sums *s = <Sums *> job
-    cdef Py_ssize_t n = part_start(s.a.columns, part, parts), m, k, j
-    cdef Py_ssize_t end = part_start(s.a.columns, part + 1, parts)
-    for k in range(n, end, 1024):
-        for m in range(s.a.rows):
-            for j in range(k, min(end, k + 1024)):
-                s.out[j] += row(&s.a, m)[j]
-    return True
-
-
-cdef void column_sums(Matrix a, real *out) noexcept nogil:
-    cdef Sums s = Sums(a, out)
-    cdef int threads = thread_count(8.0 * a.rows * a.columns, (a.columns + 31) // 32)
-    run(sums_part, &s, threads, threads)
-
-
 # ---- gradients of the parameters ----------------------------------------------------------------
 
 cdef bint add_recurrent_gradient(const Recurrence *q, Matrix d, Matrix dw,
@@ -441,11 +408,11 @@ cdef void bias_gradients(const Recurrence *q, Matrix db_ih, Matrix db_hh,
     """db_ih = Σ dgates = db_hh, except that inner gates' share of db_hh is Σ dinner."""
     cdef Py_ssize_t GH = q.gates.columns, inner = q.cell.inner_gates * q.H
     memset(q.bias, 0, GH * sizeof(real))
-    column_sums(q.gates, q.bias)
+    add_rows(q.gates, q.bias)
     put(q.bias, db_ih, accumulate)
     if inner:
         memset(q.bias + GH - inner, 0, inner * sizeof(real))
-        column_sums(q.inner, q.bias + GH - inner)
+        add_rows(q.inner, q.bias + GH - inner)
     put(q.bias, db_hh, accumulate)
 
 
@@ -532,13 +499,6 @@ cdef void choose_team(Recurrence *q) noexcept nogil:
         q.threads, q.by_columns = 1, False
 
 
-cdef real *take(real **memory, Py_ssize_t count) noexcept nogil:
-    """The next numbers of a workspace, on a cache line of their own; NULL while it is measured."""
-    cdef real *taken = memory[0]
-    memory[0] += (count + 63) // 64 * 64
-    return taken
-
-
 cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers) noexcept nogil:
     """Place the parts of the workspace; return its size. memory NULL only measures it.
 
@@ -546,39 +506,39 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
     """
     cdef real *end = memory
     cdef Py_ssize_t GH = q.w_hh.rows, inner = q.cell.inner_gates * q.H, widest = max(q.P, q.H)
-    cdef real *zeros = take(&end, widest)
+    cdef real *zeros = take_aligned(&end, widest)
     if memory != NULL:
         memset(zeros, 0, widest * sizeof(real))
         if q.h0.data == NULL:
             q.h0 = Matrix(zeros, q.B, q.P, 0, 1)
         if q.c0.data == NULL and q.cell.has_c:
             q.c0 = Matrix(zeros, q.B, q.H, 0, 1)
-    q.bias = take(&end, GH)
+    q.bias = take_aligned(&end, GH)
     if not q.in_place:
-        q.packed_hh = take(&end, packed_size(GH, q.P) if backward
+        q.packed_hh = take_aligned(&end, packed_size(GH, q.P) if backward
                            else q.cell.gates * packed_size(q.P, q.H))
     if q.w_hr.data != NULL:
-        q.packed_hr = take(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
+        q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
         if backward:
-            q.dh_total = matrix(take(&end, q.N * q.P), q.N, q.P)
-            q.d_unprojected = matrix(take(&end, q.B * q.H), q.B, q.H)
+            q.dh_total = matrix(take_aligned(&end, q.N * q.P), q.N, q.P)
+            q.d_unprojected = matrix(take_aligned(&end, q.B * q.H), q.B, q.H)
         elif not q.saves:
-            q.unprojected = matrix(take(&end, q.B * q.H), q.B, q.H)
+            q.unprojected = matrix(take_aligned(&end, q.B * q.H), q.B, q.H)
     q.product = Matrix(NULL, 0, 0, 0, 1)
     if inner:
-        q.product = matrix(take(&end, 2 * q.B * GH), 2 * q.B, GH)
+        q.product = matrix(take_aligned(&end, 2 * q.B * GH), 2 * q.B, GH)
     if not q.saves:
-        q.gates = matrix(take(&end, q.N * GH), q.N, GH)
+        q.gates = matrix(take_aligned(&end, q.N * GH), q.N, GH)
         q.c = q.inner = Matrix(NULL, 0, 0, 0, 1)
         if q.cell.has_c:
-            q.c = matrix(take(&end, 2 * q.B * q.H), 2 * q.B, q.H)
+            q.c = matrix(take_aligned(&end, 2 * q.B * q.H), 2 * q.B, q.H)
         if inner:
-            q.inner = matrix(take(&end, q.B * inner), q.B, inner)
+            q.inner = matrix(take_aligned(&end, q.B * inner), q.B, inner)
     q.h_prev = Matrix(NULL, 0, 0, 0, 1)
     if gathers:
-        q.h_prev = matrix(take(&end, q.N * q.P), q.N, q.P)
-    q.scratch_size = (scratch_size(q.B) + 63) // 64 * 64
-    q.scratch = take(&end, q.threads * q.scratch_size)
+        q.h_prev = matrix(take_aligned(&end, q.N * q.P), q.N, q.P)
+    q.scratch_size = units(scratch_size(q.B), 64) * 64
+    q.scratch = take_aligned(&end, q.threads * q.scratch_size)
     return end - memory
 
 

@@ -17,7 +17,7 @@ cdef struct StepWorkspace:
 
 cdef class PackedStack:
     cdef const Cell *cell
-    cdef Py_ssize_t L, I, H, P, V
+    cdef Py_ssize_t L, inputs, H, P, V
     cdef StackLayer *layers
     cdef Packed head  # without data: none
     cdef Matrix head_bias, table
@@ -42,7 +42,7 @@ cdef class PackedStack:
         for k in range(self.L):
             self.place(k, layers[k], &end)
         if head[0] is not None:
-            take(&end, packed_size(self.P, self.V))
+            take_aligned(&end, packed_size(self.P, self.V))
         count = end - <real *> NULL
         self.memory = end = <real *> allocate(count, sizeof(real))
         if self.memory == NULL:
@@ -71,17 +71,17 @@ cdef class PackedStack:
         w_hh, w_hr = as_matrix(w_hh_, "w_hh", GH, self.P), as_matrix(w_hr_, "w_hr", self.P, self.H)
         biases[0], biases[1] = as_matrix(b_ih, "b_ih", 1, GH), as_matrix(b_hh, "b_hh", 1, GH)
         if k == 0:
-            self.I = w_ih.columns if w_ih_ is not None else 0
+            self.inputs = w_ih.columns if w_ih_ is not None else 0
         if w_hr_ is None:
             expect(self.P, self.H, "w_hh: columns")
-        layer.bias = take(end, GH)
+        layer.bias = take_aligned(end, GH)
         layer.inner_bias = NULL
         if b_hh is not None:
-            layer.inner_bias = take(end, GH)
+            layer.inner_bias = take_aligned(end, GH)
         if self.memory == NULL:
-            take(end, packed_size(w_ih.columns, GH))
-            take(end, packed_size(self.P, GH))
-            take(end, packed_size(self.H, self.P))
+            take_aligned(end, packed_size(w_ih.columns, GH))
+            take_aligned(end, packed_size(self.P, GH))
+            take_aligned(end, packed_size(self.H, self.P))
             return 0
         memset(layer.bias, 0, GH * sizeof(real))
         if b_ih is not None:
@@ -97,7 +97,7 @@ cdef class PackedStack:
         return 0
 
     def step(self, x, h, c):
-        cdef Matrix x_ = as_matrix(x, "x", -1, self.I)
+        cdef Matrix x_ = as_matrix(x, "x", -1, self.inputs)
         cdef Py_ssize_t B = x_.rows
         cdef Matrix h_ = as_matrix(h, "h", self.L * B, self.P, True)
         cdef Matrix c_ = as_matrix(c, "c", self.L * B, self.H, True)
@@ -130,13 +130,13 @@ cdef class PackedStack:
     cdef Py_ssize_t lay_out(self, StepWorkspace *w, Py_ssize_t B, real *memory) noexcept nogil:
         cdef real *end = memory
         cdef Py_ssize_t GH = self.cell.gates * self.H, inner = self.cell.inner_gates * self.H
-        w.gates, w.product = matrix(take(&end, B * GH), B, GH), matrix(take(&end, B * GH), B, GH)
-        w.h_prev = matrix(take(&end, B * self.P), B, self.P)
-        w.c_prev = matrix(take(&end, B * self.H), B, self.H)
-        w.inner = matrix(take(&end, B * inner), B, inner)
-        w.unprojected = matrix(take(&end, B * self.H), B, self.H)
-        w.logits = matrix(take(&end, B * self.V), B, self.V)
-        w.scratch = take(&end, scratch_size(B))
+        w.gates, w.product = matrix(take_aligned(&end, B * GH), B, GH), matrix(take_aligned(&end, B * GH), B, GH)
+        w.h_prev = matrix(take_aligned(&end, B * self.P), B, self.P)
+        w.c_prev = matrix(take_aligned(&end, B * self.H), B, self.H)
+        w.inner = matrix(take_aligned(&end, B * inner), B, inner)
+        w.unprojected = matrix(take_aligned(&end, B * self.H), B, self.H)
+        w.logits = matrix(take_aligned(&end, B * self.V), B, self.V)
+        w.scratch = take_aligned(&end, scratch_size(B))
         return end - memory
 
     cdef void advance(self, StepWorkspace *w, Matrix h, Matrix c) noexcept nogil:
@@ -245,6 +245,6 @@ cdef Packed pack_weight(Matrix w, real **end) noexcept nogil:
     """Pack w (N, K) as the right side of x @ wᵀ."""
     cdef Matrix right = transposed(w)
     cdef Packed packed = Packed(REAL, right.rows, right.columns, NULL)
-    packed.data = take(end, packed_size(packed.K, packed.N))
+    packed.data = take_aligned(end, packed_size(packed.K, packed.N))
     fs_pack(&right, packed.data)
     return packed

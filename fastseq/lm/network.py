@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels.arguments import LinearGrads
 from .._kernels.cells import BY_NAME
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
@@ -161,10 +162,10 @@ class Network(Module):
         top, end, call = self._run(inputs.reshape(-1), B, state, self.training, True)
         losses, dtop = pooled_empty((T * B,), self.dtype), pooled_empty(top.shape, self.dtype)
         weight, bias = self.head_weight, self.head["bias"]
+        grads = LinearGrads(dtop, weight.grad, bias.grad)
         loss: float = kernels(self.dtype).linear_cross_entropy_with_grads(
-            top, weight.data, bias.data, targets.reshape(-1), scale,
-            losses, dtop, weight.grad, bias.grad, accumulate,
-        )  # fmt: skip
+            top, weight.data, bias.data, targets.reshape(-1), losses, grads, scale, accumulate
+        )
         self._stack.backward(call, dtop, self._zero_gradients(B), None, accumulate)
         return loss, end
 
