@@ -54,7 +54,7 @@ class Parameter:
 
     __slots__ = ("_data", "_grad", "rows", "transposed")
 
-    moves: ClassVar[int] = 0  # how often any parameter has changed its storage
+    storage_version: ClassVar[int] = 0  # how often any parameter has changed its storage
 
     def __init__(
         self, data: npt.ArrayLike, *, row_sparse: bool = False, transposed: bool = False
@@ -124,7 +124,7 @@ class Parameter:
         """Move into other storage of the same shape, values included."""
         data[...], grad[...] = self._data, self._grad
         self._data, self._grad = data, grad
-        Parameter.moves += 1
+        Parameter.storage_version += 1
 
     def shown(self) -> np.ndarray:
         """The view of `data` that `Module.state_dict` copies."""

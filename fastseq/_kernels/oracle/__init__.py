@@ -1,9 +1,10 @@
-"""Every kernel in plain Python: the specification that the compiled builds are held against.
+"""Every kernel in plain Python: the reference with which tests compare the compiled builds.
 
-Only floats, lists and ``math``: no NumPy arithmetic. Each function takes the arrays that its
-compiled twin takes, in the same order, reads them into nested lists, computes, and writes the
-results back into the arguments marked OUT (written), INOUT (read, then written) or ACC (added
-to). Arguments without a mark are only read. Speed is not a goal; clarity is.
+Only floats, lists and ``math`` are used, no NumPy arithmetic. Each function has the parameters of
+the compiled kernel of its name. It reads the arrays into nested lists, computes, and writes the
+results into the arguments marked OUT (written), INOUT (read, then written) or ACC (added to).
+Arguments without a mark are only read. Values that belong together come as one tuple, see
+`fastseq._kernels.arguments`. The code is written for clarity, not for speed.
 
 Notation
 --------
@@ -43,16 +44,18 @@ from .cells import (
     rnn_forward,
 )
 from .decode import decode
-from .dense import (
+from .loss import (
+    linear_cross_entropy,
+    linear_cross_entropy_with_grads,
+    softmax_cross_entropy,
+)
+from .products import (
     clear_rows,
-    distinct_ids,
     gather_rows,
-    head_backward,
-    head_losses,
     matmul,
     scatter_add_rows,
-    softmax_cross_entropy,
     sum_rows,
+    unique_ids,
 )
 from .step import pack_weight, packed_length, stack_step
 from .updates import adagrad, adam, rmsprop, sgd, sum_squares
@@ -65,13 +68,12 @@ __all__ = [
     "adam",
     "clear_rows",
     "decode",
-    "distinct_ids",
     "gather_rows",
     "get_num_threads",
     "gru_backward",
     "gru_forward",
-    "head_backward",
-    "head_losses",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grads",
     "lstm_backward",
     "lstm_forward",
     "matmul",
@@ -87,6 +89,7 @@ __all__ = [
     "stack_step",
     "sum_rows",
     "sum_squares",
+    "unique_ids",
     "vexp",
     "vlog",
     "vsigmoid",
