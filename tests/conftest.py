@@ -26,7 +26,8 @@ def _builds() -> list[str]:
     The oracle alone as long as nothing is compiled. After that, a build that the processor
     supports and that cannot be imported makes its tests fail.
     """
-    compiled = [n for n in _kernels.COMPILED if importlib.util.find_spec(f"fastseq._kernels.{n}")]
+    names = {name: f"fastseq._kernels.{name}_float32" for name in _kernels.COMPILED}
+    compiled = [name for name, module in names.items() if importlib.util.find_spec(module)]
     if not compiled:
         return ["oracle"]
     importlib.import_module("fastseq._kernels._cpu")  # without it only generic would be asked for

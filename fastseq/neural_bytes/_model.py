@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._kernels.arguments import AdagradOptions, Clip
 from .._kernels.records import LayerCall
 from ..backend import kernels
 from ..lm.config import check_int, check_real
@@ -19,6 +20,7 @@ from ._matrix import Matrix, Shape, is_table, laid_out, rows_of
 
 LOSS_EPSILON = 1e-12  # keeps the loss of an impossible token finite
 ADAGRAD_EPSILON = 1e-8
+NO_CLIPPING = Clip(scale=1.0, limit=math.inf, weight_decay=0.0)
 DTYPE = np.dtype(np.float64)
 
 
@@ -121,10 +123,8 @@ class Model:
     def _step(
         self, p: np.ndarray, g: np.ndarray, memory: np.ndarray, rows: np.ndarray | None
     ) -> None:
-        lr, no_limit, no_decay = self.learning_rate, math.inf, 0.0
-        kernels(DTYPE).adagrad(
-            p, g, memory, rows, 1.0, no_limit, lr, no_decay, ADAGRAD_EPSILON, True
-        )
+        options = AdagradOptions(self.learning_rate, ADAGRAD_EPSILON, eps_inside=True)
+        kernels(DTYPE).adagrad(p, g, memory, rows, NO_CLIPPING, options)
 
     # -- inputs: the product with a one-hot vector is a row of a table ----------------------
 

@@ -1,11 +1,17 @@
 """SGD, Adagrad, RMSprop, Adam, AdamW: PyTorch's formulas, names and defaults."""
 
 from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .._kernels.arguments import (
+    AdagradOptions,
+    AdamOptions,
+    Clip,
+    RMSpropOptions,
+    SGDOptions,
+)
 from ..nn import Parameter
 from .optimizer import Optimizer
 from .segments import Segment
@@ -30,6 +36,8 @@ class SGD(Optimizer):
         Step along g + μ v; needs momentum and no dampening.
     """
 
+    _earlier_names: ClassVar[dict[str, str]] = {"velocity": "momentum_buffer"}
+
     def __init__(
         self,
         params: Params,
@@ -52,43 +60,45 @@ class SGD(Optimizer):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
     def _initial_state(self, group: dict[str, Any]) -> dict[str, float]:
-        return {"velocity": 0.0} if group["momentum"] else {}
+        return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
     def _leaves_other_rows(self, group: dict[str, Any]) -> bool:
         return not group["momentum"] and not group["weight_decay"]
 
     def _update(
         self,
-        k: SimpleNamespace,
+        k: Any,
         segment: Segment,
         rows: np.ndarray | None,
         group: dict[str, Any],
-        scale: float,
-        limit: float,
+        clip: Clip,
     ) -> None:
-        k.sgd(
-            segment.data, segment.grad, segment.state.get("velocity"), rows, scale, limit,
-            group["lr"], group["weight_decay"], group["momentum"], group["dampening"],
-            group["nesterov"], group["step"] == 1,
+        options = SGDOptions(
+            group["lr"], group["momentum"], group["dampening"], group["nesterov"],
+            group["step"] == 1,
         )  # fmt: skip
+        buffer = segment.state.get("momentum_buffer")
+        k.sgd(segment.data, segment.grad, buffer, rows, clip, options)
 
 
 class Adagrad(Optimizer):
-    """m ← m + g², p ← p − lr · g / (√m + ε) [1]_.
+    """s ← s + g², p ← p − lr · g / (√s + ε) [1]_.
 
     Parameters
     ----------
     params : iterable of Parameter or of dicts
     lr, lr_decay, weight_decay, initial_accumulator_value, eps : float
-        At step s the rate is lr / (1 + (s − 1) · lr_decay).
+        At step n the rate is lr / (1 + (n − 1) · lr_decay).
     eps_inside_sqrt : bool
-        Divide by √(m + ε) instead, as many short programs do.
+        Divide by √(s + ε) instead, as many short programs do.
 
     References
     ----------
     .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning
            and stochastic optimization", JMLR 12, 2011.
     """
+
+    _earlier_names: ClassVar[dict[str, str]] = {"memory": "sum_of_squares"}
 
     def __init__(
         self,
@@ -118,25 +128,23 @@ class Adagrad(Optimizer):
         )
 
     def _initial_state(self, group: dict[str, Any]) -> dict[str, float]:
-        return {"memory": group["initial_accumulator_value"]}
+        return {"sum_of_squares": group["initial_accumulator_value"]}
 
     def _leaves_other_rows(self, group: dict[str, Any]) -> bool:
         return not group["weight_decay"]
 
     def _update(
         self,
-        k: SimpleNamespace,
+        k: Any,
         segment: Segment,
         rows: np.ndarray | None,
         group: dict[str, Any],
-        scale: float,
-        limit: float,
+        clip: Clip,
     ) -> None:
         lr = group["lr"] / (1.0 + (group["step"] - 1) * group["lr_decay"])
-        k.adagrad(
-            segment.data, segment.grad, segment.state["memory"], rows, scale, limit,
-            lr, group["weight_decay"], group["eps"], group["eps_inside_sqrt"],
-        )  # fmt: skip
+        options = AdagradOptions(lr, group["eps"], group["eps_inside_sqrt"])
+        sums = segment.state["sum_of_squares"]
+        k.adagrad(segment.data, segment.grad, sums, rows, clip, options)
 
 
 class RMSprop(Optimizer):
@@ -153,6 +161,12 @@ class RMSprop(Optimizer):
     ----------
     .. [1] T. Tieleman, G. Hinton, "Lecture 6.5: rmsprop", Coursera, 2012.
     """
+
+    _earlier_names: ClassVar[dict[str, str]] = {
+        "square": "square_avg",
+        "mean": "grad_avg",
+        "velocity": "momentum_buffer",
+    }
 
     def __init__(
         self,
@@ -180,23 +194,26 @@ class RMSprop(Optimizer):
         )
 
     def _initial_state(self, group: dict[str, Any]) -> dict[str, float]:
-        used = {"square": True, "mean": group["centered"], "velocity": group["momentum"] > 0}
+        used = {
+            "square_avg": True,
+            "grad_avg": group["centered"],
+            "momentum_buffer": group["momentum"] > 0,
+        }
         return {name: 0.0 for name, wanted in used.items() if wanted}
 
     def _update(
         self,
-        k: SimpleNamespace,
+        k: Any,
         segment: Segment,
         rows: np.ndarray | None,
         group: dict[str, Any],
-        scale: float,
-        limit: float,
+        clip: Clip,
     ) -> None:
         state = segment.state
+        options = RMSpropOptions(group["lr"], group["alpha"], group["eps"], group["momentum"])
         k.rmsprop(
-            segment.data, segment.grad, state["square"], state.get("mean"), state.get("velocity"),
-            scale, limit, group["lr"], group["weight_decay"], group["alpha"], group["eps"],
-            group["momentum"],
+            segment.data, segment.grad, state["square_avg"], state.get("grad_avg"),
+            state.get("momentum_buffer"), clip, options,
         )  # fmt: skip
 
 
@@ -216,6 +233,7 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _earlier_names: ClassVar[dict[str, str]] = {"mean": "exp_avg", "square": "exp_avg_sq"}
 
     def __init__(
         self,
@@ -238,22 +256,23 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
 
     def _initial_state(self, group: dict[str, Any]) -> dict[str, float]:
-        return {"mean": 0.0, "square": 0.0}
+        return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
     def _update(
         self,
-        k: SimpleNamespace,
+        k: Any,
         segment: Segment,
         rows: np.ndarray | None,
         group: dict[str, Any],
-        scale: float,
-        limit: float,
+        clip: Clip,
     ) -> None:
+        options = AdamOptions(
+            group["lr"], *group["betas"], group["eps"], group["step"], self._decoupled
+        )
+        state = segment.state
         k.adam(
-            segment.data, segment.grad, segment.state["mean"], segment.state["square"],
-            scale, limit, group["lr"], group["weight_decay"], *group["betas"], group["eps"],
-            group["step"], self._decoupled,
-        )  # fmt: skip
+            segment.data, segment.grad, state["exp_avg"], state["exp_avg_sq"], clip, options
+        )
 
 
 class AdamW(Adam):

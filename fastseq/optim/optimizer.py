@@ -1,12 +1,12 @@
-"""What all optimizers share: parameter groups, state, clipping inside the update."""
+"""The base of all optimizers: parameter groups, state, clipping inside the update."""
 
 import math
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .._kernels.arguments import Clip
 from ..backend import kernels
 from ..nn import Parameter
 from ..nn.checks import check_mapping
@@ -46,7 +46,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._state: list[dict[str, np.ndarray]] = []  # for each group flat arrays by name
         self._segments: list[list[Segment]] = []
-        self._moves = Parameter.moves  # when they were cut
+        self._storage_version = Parameter.storage_version  # for which they were cut
         entries: list[Any] = list(params)
         if not entries:
             raise ValueError("optimizer got an empty parameter list")
@@ -87,6 +87,9 @@ class Optimizer:
 
     # -- what a subclass says ----------------------------------------------------------------
 
+    # Names of arrays in state dicts of earlier versions -> names of today.
+    _earlier_names: ClassVar[dict[str, str]] = {}
+
     def _check_options(self, group: dict[str, Any]) -> None:
         """Raise ValueError for an option out of range."""
         raise NotImplementedError
@@ -101,12 +104,11 @@ class Optimizer:
 
     def _update(
         self,
-        k: SimpleNamespace,
+        k: Any,
         segment: Segment,
         rows: np.ndarray | None,
         group: dict[str, Any],
-        scale: float,
-        limit: float,
+        clip: Clip,
     ) -> None:
         raise NotImplementedError
 
@@ -124,12 +126,13 @@ class Optimizer:
         """
         for group, group_segments in zip(self.param_groups, self._current(), strict=True):
             group["step"] += 1
+            clip = Clip(scale, limit, group["weight_decay"])
             k = kernels(group_segments[0].data.dtype)
             sparse = self._leaves_other_rows(group)
             for segment in group_segments:
                 rows = segment.rows if sparse else None
                 if rows is None or rows.size:
-                    self._update(k, segment, rows, group, scale, limit)
+                    self._update(k, segment, rows, group, clip)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
@@ -148,9 +151,9 @@ class Optimizer:
         return math.sqrt(total)
 
     def _current(self) -> list[list[Segment]]:
-        """Segments of each group, cut again if parameters have moved."""
-        if not self._segments or self._moves != Parameter.moves:
-            self._moves = Parameter.moves
+        """Segments of each group, cut again if any parameter's storage has changed."""
+        if not self._segments or self._storage_version != Parameter.storage_version:
+            self._storage_version = Parameter.storage_version
             self._segments = [
                 [self._with_state(segment, state) for segment in segments(group["params"])]
                 for group, state in zip(self.param_groups, self._state, strict=True)
@@ -198,8 +201,18 @@ class Optimizer:
         state = {name: view.copy() for name, view in self._named_state().items()}
         return {"state": state, "param_groups": groups}
 
+    def _renamed(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The same arrays under the names of today."""
+        renamed = {}
+        for key, array in arrays.items():
+            number, dot, name = key.partition(".")
+            renamed[number + dot + self._earlier_names.get(name, name)] = array
+        return renamed
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue as the optimizer would have from which `state_dict` was taken.
+
+        Names that arrays had in earlier versions are understood.
 
         Raises
         ------
@@ -210,7 +223,7 @@ class Optimizer:
         own, loaded = self.param_groups, state_dict["param_groups"]
         if [len(g["params"]) for g in own] != [len(g["params"]) for g in loaded]:
             raise ValueError("loaded state dict has other parameter groups than the optimizer")
-        named, arrays = self._named_state(), state_dict["state"]
+        named, arrays = self._named_state(), self._renamed(state_dict["state"])
         if named.keys() != arrays.keys():
             wrong = sorted(named.keys() ^ arrays.keys())
             raise ValueError(f"loaded state dict has other arrays than the optimizer: {wrong}")

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.cases import HEADS, LARGE_HEADS, LARGE_PRODUCTS, PRODUCTS
+from fastseq._kernels.arguments import LinearGrads
 
 
 def normal(rng, dtype, *shape):
@@ -79,6 +80,36 @@ def test_large_matmul(compiled, dtype, rng, M, N, K):
         assert_product(compiled, laid_out(a, layout), laid_out(b, layout), None, accumulate)
 
 
+def packed_column(values):
+    """The values in an array whose rows lie an odd number of bytes apart."""
+    record = np.dtype([("x", values.dtype, values.shape[1:]), ("y", np.uint8)])
+    records = np.zeros(len(values), record)
+    records["x"] = values
+    return records["x"]
+
+
+def test_matmul_refuses_strides_between_items(compiled, dtype, rng):
+    a, b, out = (normal(rng, dtype, *shape) for shape in ((3, 4), (4, 5), (3, 5)))
+    before = out.copy()
+    for name, arrays in {
+        "a": (packed_column(a), b, out),
+        "b": (a, packed_column(b), out),
+        "out": (a, b, packed_column(out)),
+    }.items():
+        message = f"^{name}: expected strides that are multiples of the item size"
+        with pytest.raises(ValueError, match=message):
+            compiled.matmul(*arrays, None, False)
+    with pytest.raises(ValueError, match="^a: expected strides"):
+        compiled.sum_rows(packed_column(a), np.zeros(4, dtype))
+    assert same_bits(out, before)
+
+
+def test_matmul_of_one_packed_record(k, dtype, rng):
+    """A stride that leads nowhere is no reason to refuse."""
+    a, b = normal(rng, dtype, 1, 4), normal(rng, dtype, 4, 5)
+    assert_product(k, packed_column(a), b, None, False)
+
+
 # -- rows ----------------------------------------------------------------------------------
 
 
@@ -111,9 +142,9 @@ def test_rows_of_tables(k, dtype, rng, V, N, R, with_bias):
 
 
 @pytest.mark.parametrize("ids", [[], [4], [2, 2, 0, 4, 0, 2], list(range(5))], ids=str)
-def test_distinct_ids(k, ids):
+def test_unique_ids(k, ids):
     marks, found = np.zeros(5, np.uint8), np.full(5, 7)
-    count = k.distinct_ids(frozen(np.array(ids, np.int64)), marks, found)
+    count = k.unique_ids(frozen(np.array(ids, np.int64)), marks, found)
     assert found[:count].tolist() == list(dict.fromkeys(ids))
     assert (found[count:] == 7).all()
     assert not marks.any()
@@ -132,7 +163,7 @@ def test_ids_out_of_range(k, dtype, rng, bad, at):
         k.clear_rows(table, ids)
     marks, found = np.zeros(5, np.uint8), np.full(5, 7)
     with pytest.raises(IndexError, match=rf"ids: .* got {bad} at position {at}"):
-        k.distinct_ids(ids, marks, found)
+        k.unique_ids(ids, marks, found)
     assert (out == 7).all()
     assert same_bits(table, before)
     assert (found == 7).all()
@@ -185,10 +216,9 @@ def assert_head(k, dtype, rng, N, V, H, bias, accumulate, scale=0.3):
     want, dz = cross_entropy(z, targets)
     losses, again, dh = (np.full(s, np.nan, dtype) for s in (N, N, (N, H)))
     dw, db = (np.full(s, 2.0 if accumulate else np.nan, dtype) for s in ((V, H), V))
-    k.head_losses(h, w, b, targets, losses)
-    total = k.head_backward(
-        h, w, b, targets, scale, again, dh, dw, db if bias else None, accumulate
-    )
+    k.linear_cross_entropy(h, w, b, targets, losses)
+    grads = LinearGrads(dh, dw, db if bias else None)
+    total = k.linear_cross_entropy_with_grads(h, w, b, targets, again, grads, scale, accumulate)
     assert same_bits(losses, again)
     assert_close(losses, want, "losses")
     assert total == pytest.approx(losses.sum(dtype=np.float64), rel=1e-12)
@@ -222,8 +252,10 @@ def test_targets_out_of_range(k, dtype, rng, bad, at):
     losses, dz, dh, dw, db = outs
     for call in (
         lambda: k.softmax_cross_entropy(z, targets, 1.0, losses, dz),
-        lambda: k.head_losses(h, w, None, targets, losses),
-        lambda: k.head_backward(h, w, None, targets, 1.0, losses, dh, dw, db, False),
+        lambda: k.linear_cross_entropy(h, w, None, targets, losses),
+        lambda: k.linear_cross_entropy_with_grads(
+            h, w, None, targets, losses, LinearGrads(dh, dw, db), 1.0, False
+        ),
     ):
         with pytest.raises(IndexError, match=rf"targets: .* got {bad} at position {at}"):
             call()

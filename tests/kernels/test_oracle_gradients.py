@@ -7,6 +7,7 @@ import one_layer
 import pytest
 
 from benchmarks.cases import CELLS, GRADIENT_CELLS, HEADS
+from fastseq._kernels.arguments import LinearGrads
 
 STEP = 1e-5  # truncation and rounding both leave errors near 1e-10
 
@@ -183,7 +184,7 @@ def test_head_gradients(truth, rng, N, V, H, bias, scale):
     factor = 1 / max(1, np.count_nonzero(targets >= 0)) if scale is None else scale
 
     def loss():
-        truth.head_losses(h, w, b, targets, losses)
+        truth.linear_cross_entropy(h, w, b, targets, losses)
         return factor * losses.sum()
 
     loss()
@@ -191,9 +192,8 @@ def test_head_gradients(truth, rng, N, V, H, bias, scale):
     np.testing.assert_allclose(losses, losses_formula(z, targets), rtol=1e-12, atol=1e-12)
     dh, dw, db = np.full_like(h, np.nan), np.full_like(w, np.nan), np.full(V, np.nan)
     other = np.full(N, np.nan)
-    total = truth.head_backward(
-        h, w, b, targets, scale, other, dh, dw, db if bias else None, False
-    )
+    grads = LinearGrads(dh, dw, db if bias else None)
+    total = truth.linear_cross_entropy_with_grads(h, w, b, targets, other, grads, scale, False)
     assert np.array_equal(losses, other)
     assert math.isclose(total, losses.sum(), rel_tol=1e-12)
     assert_gradient(dh, loss, h, "h")

@@ -9,6 +9,14 @@ import math
 import numpy as np
 import pytest
 
+from fastseq._kernels.arguments import (
+    AdagradOptions,
+    AdamOptions,
+    Clip,
+    RMSpropOptions,
+    SGDOptions,
+)
+
 SHAPE = (3, 4)
 STEPS = 5
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
@@ -23,11 +31,11 @@ def mean_of(values, rate):
     return (1 - rate) * decayed(values, rate)
 
 
-def clipped(g, p, scale, limit, weight_decay):
-    return np.clip(scale * g, -limit, limit) + weight_decay * p
+def clipped(g, p, clip):
+    return np.clip(clip.scale * g, -clip.limit, clip.limit) + clip.weight_decay * p
 
 
-def run(update, rng, scale=1.0, limit=math.inf, weight_decay=0.0):
+def run(update, rng, clip):
     """Parameters before and after every step, and what each step takes for its gradient.
 
     `update` is called with (p, g, step) and changes p in place.
@@ -36,18 +44,15 @@ def run(update, rng, scale=1.0, limit=math.inf, weight_decay=0.0):
     path, gradients = [p.copy()], []
     for step in range(1, STEPS + 1):
         g = rng.normal(size=SHAPE) * 2
-        gradients.append(clipped(g, p, scale, limit, weight_decay))
+        gradients.append(clipped(g, p, clip))
         update(p, g, step)
         path.append(p.copy())
     return path, gradients
 
 
 CLIPS = [
-    {"scale": 1.0, "limit": math.inf, "weight_decay": 0.0},
-    {"scale": 0.25, "limit": math.inf, "weight_decay": 0.1},
-    {"scale": 1.0, "limit": 0.5, "weight_decay": 0.0},
-    {"scale": 3.0, "limit": 0.5, "weight_decay": 0.1},
-]
+    Clip(1.0, math.inf, 0.0), Clip(0.25, math.inf, 0.1), Clip(1.0, 0.5, 0.0), Clip(3.0, 0.5, 0.1),
+]  # fmt: skip
 clips = pytest.mark.parametrize("clip", CLIPS)
 
 
@@ -57,15 +62,13 @@ clips = pytest.mark.parametrize("clip", CLIPS)
     [(0.0, 0.0, False), (0.9, 0.0, False), (0.9, 0.3, False), (0.9, 0.0, True)],
 )
 def test_sgd(truth, rng, clip, momentum, dampening, nesterov):
-    lr, velocity = 0.1, np.full(SHAPE, np.nan) if momentum else None
+    lr, buffer = 0.1, np.full(SHAPE, np.nan) if momentum else None
 
     def update(p, g, step):
-        truth.sgd(
-            p, g, velocity, None, clip["scale"], clip["limit"], lr, clip["weight_decay"],
-            momentum, dampening, nesterov, step == 1,
-        )  # fmt: skip
+        options = SGDOptions(lr, momentum, dampening, nesterov, step == 1)
+        truth.sgd(p, g, buffer, None, clip, options)
 
-    path, d = run(update, rng, **clip)
+    path, d = run(update, rng, clip)
     for n in range(1, STEPS + 1):
         # The first gradient enters the velocity undamped.
         v = decayed([d[0]] + [(1 - dampening) * one for one in d[1:n]], momentum)
@@ -76,14 +79,12 @@ def test_sgd(truth, rng, clip, momentum, dampening, nesterov):
 @clips
 @pytest.mark.parametrize("inside", [True, False])
 def test_adagrad(truth, rng, clip, inside):
-    lr, eps, memory = 0.1, 1e-3, np.zeros(SHAPE)
+    lr, eps, sums = 0.1, 1e-3, np.zeros(SHAPE)
 
     def update(p, g, step):
-        truth.adagrad(
-            p, g, memory, None, clip["scale"], clip["limit"], lr, clip["weight_decay"], eps, inside
-        )
+        truth.adagrad(p, g, sums, None, clip, AdagradOptions(lr, eps, inside))
 
-    path, d = run(update, rng, **clip)
+    path, d = run(update, rng, clip)
     for n in range(1, STEPS + 1):
         total = sum(one**2 for one in d[:n])
         root = (total + eps) ** 0.5 if inside else total**0.5 + eps
@@ -94,17 +95,15 @@ def test_adagrad(truth, rng, clip, inside):
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 def test_rmsprop(truth, rng, clip, centred, momentum):
-    lr, alpha, eps, square = 0.01, 0.9, 1e-3, np.zeros(SHAPE)
-    mean = np.zeros(SHAPE) if centred else None
-    velocity = np.zeros(SHAPE) if momentum else None
+    lr, alpha, eps, square_avg = 0.01, 0.9, 1e-3, np.zeros(SHAPE)
+    grad_avg = np.zeros(SHAPE) if centred else None
+    buffer = np.zeros(SHAPE) if momentum else None
+    options = RMSpropOptions(lr, alpha, eps, momentum)
 
     def update(p, g, step):
-        truth.rmsprop(
-            p, g, square, mean, velocity, clip["scale"], clip["limit"], lr, clip["weight_decay"],
-            alpha, eps, momentum,
-        )  # fmt: skip
+        truth.rmsprop(p, g, square_avg, grad_avg, buffer, clip, options)
 
-    path, d = run(update, rng, **clip)
+    path, d = run(update, rng, clip)
     directions = []
     for n in range(1, STEPS + 1):
         variance = mean_of([one**2 for one in d[:n]], alpha)
@@ -120,16 +119,14 @@ def test_rmsprop(truth, rng, clip, centred, momentum):
 @pytest.mark.parametrize("decoupled", [True, False])
 def test_adam(truth, rng, clip, decoupled):
     lr, beta1, beta2, eps = 0.01, 0.9, 0.99, 1e-3
-    mean, square = np.zeros(SHAPE), np.zeros(SHAPE)
-    decay = clip["weight_decay"]
+    exp_avg, exp_avg_sq = np.zeros(SHAPE), np.zeros(SHAPE)
+    decay = clip.weight_decay
 
     def update(p, g, step):
-        truth.adam(
-            p, g, mean, square, clip["scale"], clip["limit"], lr, decay, beta1, beta2, eps, step,
-            decoupled,
-        )  # fmt: skip
+        options = AdamOptions(lr, beta1, beta2, eps, step, decoupled)
+        truth.adam(p, g, exp_avg, exp_avg_sq, clip, options)
 
-    path, d = run(update, rng, **(clip | {"weight_decay": 0.0} if decoupled else clip))
+    path, d = run(update, rng, clip._replace(weight_decay=0.0) if decoupled else clip)
     for n in range(1, STEPS + 1):
         m = mean_of(d[:n], beta1) / (1 - beta1**n)
         v = mean_of([one**2 for one in d[:n]], beta2) / (1 - beta2**n)
@@ -171,48 +168,49 @@ def against_pytorch(rng, kind, options, update):
 )
 def test_sgd_against_pytorch(truth, rng, options):
     o = {"weight_decay": 0.0, "momentum": 0.0, "dampening": 0.0, "nesterov": False} | options
-    velocity = np.full(SHAPE, np.nan) if o["momentum"] else None
-    against_pytorch(
-        rng, "SGD", options,
-        lambda p, g, step: truth.sgd(
-            p, g, velocity, None, 1.0, math.inf, o["lr"], o["weight_decay"], o["momentum"],
-            o["dampening"], o["nesterov"], step == 1,
-        ),
-    )  # fmt: skip
+    buffer = np.full(SHAPE, np.nan) if o["momentum"] else None
+    clip = Clip(1.0, math.inf, o["weight_decay"])
+    values = o["lr"], o["momentum"], o["dampening"], o["nesterov"]
+
+    def update(p, g, step):
+        truth.sgd(p, g, buffer, None, clip, SGDOptions(*values, step == 1))
+
+    against_pytorch(rng, "SGD", options, update)
+
+
+DECAYING = Clip(1.0, math.inf, 0.05)
 
 
 def test_adagrad_against_pytorch(truth, rng):
-    memory = np.full(SHAPE, 0.3)
+    sums, options = np.full(SHAPE, 0.3), AdagradOptions(0.1, 1e-3, False)
     against_pytorch(
         rng, "Adagrad",
         {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "initial_accumulator_value": 0.3},
-        lambda p, g, step: truth.adagrad(
-            p, g, memory, None, 1.0, math.inf, 0.1, 0.05, 1e-3, False
-        ),
+        lambda p, g, step: truth.adagrad(p, g, sums, None, DECAYING, options),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_rmsprop_against_pytorch(truth, rng, centred, momentum):
-    square = np.zeros(SHAPE)
-    mean, velocity = np.zeros(SHAPE) if centred else None, np.zeros(SHAPE) if momentum else None
+    square_avg, options = np.zeros(SHAPE), RMSpropOptions(0.01, 0.9, 1e-3, momentum)
+    grad_avg, buffer = np.zeros(SHAPE) if centred else None, np.zeros(SHAPE) if momentum else None
     against_pytorch(
         rng, "RMSprop",
         {"lr": 0.01, "weight_decay": 0.05, "alpha": 0.9, "eps": 1e-3, "centered": centred,
          "momentum": momentum},
-        lambda p, g, step: truth.rmsprop(
-            p, g, square, mean, velocity, 1.0, math.inf, 0.01, 0.05, 0.9, 1e-3, momentum
-        ),
+        lambda p, g, step: truth.rmsprop(p, g, square_avg, grad_avg, buffer, DECAYING, options),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
 def test_adam_against_pytorch(truth, rng, kind):
-    mean, square = np.zeros(SHAPE), np.zeros(SHAPE)
+    exp_avg, exp_avg_sq = np.zeros(SHAPE), np.zeros(SHAPE)
+
+    def update(p, g, step):
+        options = AdamOptions(0.01, 0.9, 0.99, 1e-3, step, kind == "AdamW")
+        truth.adam(p, g, exp_avg, exp_avg_sq, DECAYING, options)
+
     against_pytorch(
-        rng, kind, {"lr": 0.01, "weight_decay": 0.05, "betas": (0.9, 0.99), "eps": 1e-3},
-        lambda p, g, step: truth.adam(
-            p, g, mean, square, 1.0, math.inf, 0.01, 0.05, 0.9, 0.99, 1e-3, step, kind == "AdamW"
-        ),
-    )  # fmt: skip
+        rng, kind, {"lr": 0.01, "weight_decay": 0.05, "betas": (0.9, 0.99), "eps": 1e-3}, update
+    )

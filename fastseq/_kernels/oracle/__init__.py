@@ -1,9 +1,10 @@
-"""Every kernel in plain Python: the specification that the tests compare compiled builds with.
+"""Every kernel in plain Python: the reference with which tests compare the compiled builds.
 
-Only floats, lists and ``math``: no NumPy arithmetic. Each function takes the arrays that its
-compiled twin takes, in the same order, reads them into nested lists, computes, and writes the
-results back into the arguments marked OUT (written), INOUT (read, then written) or ACC (added
-to). Arguments without a mark are only read. Clarity comes before speed.
+Only floats, lists and ``math`` are used, no NumPy arithmetic. Each function has the parameters of
+the compiled kernel of its name. It reads the arrays into nested lists, computes, and writes the
+results into the arguments marked OUT (written), INOUT (read, then written) or ACC (added to).
+Arguments without a mark are only read. Values that belong together come as one tuple, see
+`fastseq._kernels.arguments`. The code is written for clarity, not for speed.
 
 Notation
 --------
@@ -34,16 +35,18 @@ References
 """
 
 from ._math import get_num_threads, set_num_threads, vexp, vlog, vsigmoid, vtanh
-from .dense import (
+from .loss import (
+    linear_cross_entropy,
+    linear_cross_entropy_with_grads,
+    softmax_cross_entropy,
+)
+from .products import (
     clear_rows,
-    distinct_ids,
     gather_rows,
-    head_backward,
-    head_losses,
     matmul,
     scatter_add_rows,
-    softmax_cross_entropy,
     sum_rows,
+    unique_ids,
 )
 from .recurrence import layer_backward, layer_forward
 from .step import PackedStack
@@ -57,13 +60,12 @@ __all__ = [
     "adagrad",
     "adam",
     "clear_rows",
-    "distinct_ids",
     "gather_rows",
     "get_num_threads",
-    "head_backward",
-    "head_losses",
     "layer_backward",
     "layer_forward",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grads",
     "matmul",
     "rmsprop",
     "scatter_add_rows",
@@ -72,6 +74,7 @@ __all__ = [
     "softmax_cross_entropy",
     "sum_rows",
     "sum_squares",
+    "unique_ids",
     "vexp",
     "vlog",
     "vsigmoid",

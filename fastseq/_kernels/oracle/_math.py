@@ -83,7 +83,7 @@ def _log(v):
 
 
 def set_num_threads(count):
-    """The oracle runs on the calling thread, whatever is asked for."""
+    """Does nothing: the oracle runs on the calling thread."""
 
 
 def get_num_threads():

@@ -5,7 +5,7 @@ import numpy as np
 from ..cells import CELLS
 from ..records import LayerCall, Saved
 from .decode import draw
-from .dense import matmul
+from .products import matmul
 from .recurrence import layer_forward
 
 
