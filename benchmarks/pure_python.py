@@ -17,9 +17,8 @@ from benchmarks.timing import interleave
 from benchmarks.training import check_losses
 from benchmarks.updates import fastseq_update, language_model
 from fastseq import backend
-from fastseq.benchmark import bench
-from fastseq.experiments import EXPERIMENTS, Settings, prepare, train
-from fastseq.reproduction import one_thread
+from fastseq.reproduce.benchmark import bench
+from fastseq.reproduce.experiments import EXPERIMENTS, Settings, prepare, train
 from fastseq.text import datasets
 
 ORACLE_GOALS = {"word-rnn": 3000, "word-lstm": 3000}
@@ -88,7 +87,7 @@ def whole_trainings(names: Sequence[str], settings: Settings) -> dict[str, float
     """Seconds of each experiment, samples included, and of all together."""
     dataset = datasets.find("python-manual")
     seconds = {}
-    with one_thread(backend.get_backend()):
+    with backend.one_thread(backend.get_backend()):
         for name in names:
             *_, result = train(prepare(EXPERIMENTS[name], dataset, settings), settings)
             seconds[name] = result.seconds

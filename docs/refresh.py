@@ -12,9 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastseq import backend, benchmark, plots
-from fastseq.experiments import Result, Settings
-from fastseq.reproduction import reproduce
+from fastseq import backend
+from fastseq.reproduce.benchmark import ExperimentTiming, bench
+from fastseq.reproduce.curves import experiment_curves
+from fastseq.reproduce.experiments import Result, Settings
+from fastseq.reproduce.run import reproduce
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- written by docs/refresh.py -->", "<!-- end -->"
@@ -23,15 +25,15 @@ BEGIN, END = "<!-- written by docs/refresh.py -->", "<!-- end -->"
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = reproduce("python-manual", out=folder)
-    timings = {timing.experiment: timing for timing in benchmark.bench()}
+    timings = {timing.experiment: timing for timing in bench()}
     # 64 colours are enough for lines and take a third of the space.
-    picture = Image.open(BytesIO(plots.experiment_curves(results))).convert("RGB")
+    picture = Image.open(BytesIO(experiment_curves(results))).convert("RGB")
     picture.quantize(64).save(ROOT / "docs/losses.png", optimize=True)
     readme = ROOT / "README.md"
     readme.write_text(replaced(readme.read_text("utf-8"), table(results, timings)), "utf-8")
 
 
-def table(results: Iterable[Result], timings: dict[str, benchmark.Timing]) -> str:
+def table(results: Iterable[Result], timings: dict[str, ExperimentTiming]) -> str:
     """Seconds of each experiment, published and here, and the ratio to the oracle."""
     lines = [
         "| experiment | published, s | fastseq, s | ratio | ratio to the oracle |",

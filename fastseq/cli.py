@@ -14,11 +14,12 @@ from typing import Any, NoReturn, get_args
 from . import commands
 from ._kernels import NAMES
 from ._version import __version__
-from .experiments import EXPERIMENTS, Settings
-from .lm import ModelConfig, RunInUseError, Sampling, TrainingConfig
+from .lm import ModelConfig, Sampling
 from .lm.config import Cell
-from .lm.training import OptimizerName, Schedule
+from .reproduce.experiments import EXPERIMENTS, Settings
 from .text import datasets
+from .training import RunInUseError, TrainingConfig
+from .training.config import OptimizerName, Schedule
 
 FAILED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 # What the machine does to a command, while every other error of the system is in its arguments.

@@ -15,7 +15,7 @@ import pytest
 from fastseq import cli, get_num_threads, set_num_threads
 from fastseq.cli import main, make_parser
 from fastseq.lm import LanguageModel
-from fastseq.lm.tensorfile import read_tensors
+from fastseq.storage.tensorfile import read_tensors
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
@@ -174,7 +174,7 @@ def test_options_of_the_model_are_checked_by_the_model(refused, model, text):
     assert "top_p" in refused("sample", model, "--top-p", "nan")
     assert "length" in refused("sample", model, "--length", "-1")
     assert "stream: expected neither" in refused("sample", model, "--stream", "--json")
-    assert "hidden_size: the training has 8, got 9" in refused(
+    assert "hidden_size: the training run has 8, got 9" in refused(
         "train", text, "--out", model, "--resume", "--hidden-size", "9"
     )
     assert "exists already" in refused("train", text, "--out", model, *TINY)
@@ -187,7 +187,7 @@ def test_a_failure_while_running_has_status_1(refused, text, monkeypatch):
     def fail(*_):
         raise ArithmeticError(message)
 
-    monkeypatch.setattr("fastseq.experiments.Training.update", fail)
+    monkeypatch.setattr("fastseq.reproduce.experiments.ExperimentRun.update", fail)
     assert refused("reproduce", *options, status=1).endswith(f"error: {message}\n")
 
 
@@ -363,13 +363,13 @@ def test_sample_tells_what_it_copied(fastseq, model, text):
 
 
 @pytest.mark.parametrize(("level", "options", "message"), [
-    ("char", ["--level", "word"], "level: the training has 'char', got 'word'"),
+    ("char", ["--level", "word"], "level: the training run has 'char', got 'word'"),
     ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9"),
-    ("char", ["--documents"], "documents: the training has none"),
-    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word'"),
-    ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training has 7, got 5"),
-    ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training has 7, got 8"),
-    ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training has 7, got 0"),
+    ("char", ["--documents"], "documents: the training run has none"),
+    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training run has 'word'"),
+    ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training run has 7, got 5"),
+    ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training run has 7, got 8"),
+    ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training run has 7, got 0"),
 ])  # fmt: skip
 def test_resume_refuses_another_vocabulary(level, options, message, fastseq, refused, text):
     size = ["--vocabulary-size", "7"] if level == "word" else []
@@ -436,7 +436,7 @@ def test_threads_are_set(fastseq, model):
 
 
 def test_bench_times_both_sides(fastseq, monkeypatch):
-    monkeypatch.setattr("fastseq.benchmark.SECONDS", 0.02)
+    monkeypatch.setattr("fastseq.reproduce.benchmark.SECONDS", 0.02)
     options = ["--experiments", "char-rnn", "--rounds", "1", "--hidden-size", "8"]
     status, out, err = fastseq("bench", *options, "--seq-length", "5")
     if status == 2:

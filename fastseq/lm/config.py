@@ -1,18 +1,34 @@
-"""What a language model is made of: its configuration and the shapes that follow from it."""
+"""The configuration of a language model, and the parameter shapes that follow from it."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypedDict, TypeVar, get_args
 
+from ..checks import check_choice, check_int, check_memory, check_real, check_type
 from ..nn.cells import GATES
-from ..nn.checks import MAX_LAYERS, check_memory
+from ..nn.checks import MAX_LAYERS
 
 _T = TypeVar("_T")
 Cell = Literal["lstm", "gru", "rnn"]
 DType = Literal["float32", "float64"]
+
+
+class ModelOptions(TypedDict, total=False):
+    """Keyword arguments of `LanguageModel`: the fields of `ModelConfig`."""
+
+    cell: Cell
+    hidden_size: int
+    num_layers: int
+    embedding_size: int | None
+    dropout: float
+    tie_weights: bool
+    forget_bias: float
+    dtype: DType
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -41,18 +57,16 @@ class ModelConfig:
         if self.dropout == 1.0:
             raise ValueError("dropout: expected less than 1, got 1.0")
         check_real("forget_bias", self.forget_bias)
-        if not isinstance(self.tie_weights, bool):
-            raise TypeError(f"tie_weights: expected a bool, got {self.tie_weights!r}")
+        check_type("tie_weights", self.tie_weights, bool)
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise ValueError(
                 f"tie_weights: expected embedding_size {self.hidden_size} as hidden_size, "
                 f"got {self.embedding_size}"
             )
-
         self.check_memory(1)
 
     def check_memory(self, vocabulary_size: int) -> None:
-        """Refuse what has more weights and gradients than the machine has memory.
+        """Refuse a model whose weights and gradients exceed the machine's memory.
 
         Raises
         ------
@@ -90,13 +104,21 @@ class ModelConfig:
         return from_json(cls, text)
 
 
-def from_json(cls: type[_T], text: str) -> _T:
-    """An instance of a dataclass from a JSON object of its fields.
+def from_json(cls: type[_T], text: str, renamed: Mapping[str, str] | None = None) -> _T:
+    """Build a dataclass from a JSON object of its fields.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass.
+    text : str
+    renamed : mapping of str to str, optional
+        Fields by the names that earlier versions wrote.
 
     Raises
     ------
     ValueError, TypeError
-        Not such an object, unknown keys, or a value that the class refuses.
+        Not a JSON object, unknown keys, or a value that the class refuses.
     """
     try:
         values: Any = json.loads(text)
@@ -104,31 +126,8 @@ def from_json(cls: type[_T], text: str) -> _T:
         raise ValueError(f"{cls.__name__}: expected JSON, got something too deep") from None
     if not isinstance(values, dict):
         raise ValueError(f"{cls.__name__}: expected a JSON object, got {type(values).__name__}")
+    values = {(renamed or {}).get(key, key): value for key, value in values.items()}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # T is a dataclass
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{cls.__name__}: unknown keys: {', '.join(unknown)}")
     return cls(**values)
-
-
-def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
-
-
-def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if most is not None and value > most:
-        raise ValueError(f"{name}: expected at most {most}, got {value}")
-
-
-def check_real(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
-    """A finite number in [least, most]."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not (math.isfinite(value) and least <= value <= most):
-        span = "" if math.isinf(least) else f" of at least {least}"
-        span += "" if math.isinf(most) else f" and at most {most}"
-        raise ValueError(f"{name}: expected a finite number{span}, got {value}")

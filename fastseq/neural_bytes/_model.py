@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import kernels
-from ..lm.config import check_int, check_real
+from ..checks import check_int, check_real
 from ._gradients import Columns, Gradients
 from ._matrix import Matrix, Shape, is_table, laid_out, rows_of
 

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import naming
+from ..storage.files import atomic_file, naming, read_checked_line, write_checked_line
 from .vocabulary import Ids, Policy, Vocabulary
 
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
@@ -162,11 +162,11 @@ def encode_cached(
         encoding = _Encoding(documents, vocabulary, policy)
         if not _is_writable(folder):
             return _encode_unnamed(encoding)
-        with _replacing(data) as file:
+        with atomic_file(data) as file:
             for tokens in encoding:
                 file.write(tokens.data)
         facts = encoding.facts()
-        _write_line(about, json.dumps(facts).encode())
+        write_checked_line(about, json.dumps(facts).encode())
     with open(data, "rb") as file:
         return _map(file, facts)
 
@@ -197,30 +197,19 @@ def vocabulary_cached(key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
     """
     path = cache_dir() / "vocabularies" / f"{key}.json"
     with suppress(OSError):
-        if (line := _read_line(path)) is not None:
+        if (line := read_checked_line(path)) is not None:
             return Vocabulary.from_json(line.decode())
     vocabulary = make()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_line(path, vocabulary.to_json().encode())
+        write_checked_line(path, vocabulary.to_json().encode())
     return vocabulary
-
-
-def _write_line(path: Path, line: bytes) -> None:
-    with _replacing(path) as file:
-        file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
-
-
-def _read_line(path: Path) -> bytes | None:
-    """What `_write_line` wrote, None where it is damaged."""
-    line, _, checksum = path.read_bytes().partition(b"\n")
-    return line if hashlib.sha256(line).hexdigest().encode() == checksum else None
 
 
 def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
     """Facts about a file of tokens, None unless both are there and whole."""
     try:
-        line = _read_line(about)
+        line = read_checked_line(about)
         if line is None:
             return None
         facts = json.loads(line)
@@ -239,18 +228,3 @@ def _map(file: IO[bytes], facts: dict[str, Any]) -> Encoded:
     advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
     release = None if advice is None else partial(pages.madvise, advice)
     return _encoded(np.frombuffer(pages, dtype), facts, release)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file under a temporary name that takes its own once all of it is on the disk."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with naming(path), os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -7,7 +7,7 @@ import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
 from fastseq.lm.checkpoint import save_model
-from fastseq.lm.tensorfile import read_tensors, write_tensors
+from fastseq.storage.tensorfile import read_tensors, write_tensors
 from fastseq.text import Vocabulary
 
 CHARACTERS = Vocabulary.characters("abc \n")
@@ -44,7 +44,7 @@ def test_round_trip(tmp_path, options, vocabulary):
 
 
 def test_training_tensors_are_left_aside(path):
-    save_model(build(), path, {"training.x": np.ones(3)}, {"training": "{}"})
+    save_model(build(), CHARACTERS, path, {"training.x": np.ones(3)}, {"training": "{}"})
     assert LanguageModel.load(path).vocabulary == CHARACTERS
 
 

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fastseq import get_backend, get_num_threads, plots, reproduction
-from fastseq.experiments import EXPERIMENTS, Settings
-from fastseq.reproduction import Transcript, check_writable, reproduce
+from fastseq import get_backend, get_num_threads, plots
+from fastseq.reproduce.experiments import EXPERIMENTS, Settings, visible
+from fastseq.reproduce.run import Transcript, check_writable, reproduce
 
 pytest.importorskip("matplotlib")
 
@@ -119,7 +119,7 @@ def test_the_report_is_whole_and_self_contained(run):
         assert ET.fromstring(base64.b64decode(picture.partition(",")[2])).tag.endswith("svg")
     text = "".join(page.texts)
     for result in results:
-        assert all(reproduction.visible(sample) in text for sample in result.samples.values())
+        assert all(visible(sample) in text for sample in result.samples.values())
         assert f"{result.level:.1f}" in text
 
 
@@ -183,7 +183,7 @@ def test_a_failure_half_way_keeps_the_earlier_results(corpus, tmp_path, monkeypa
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(reproduction, "report_page", fail)
+    monkeypatch.setattr("fastseq.reproduce.run.report_page", fail)
     with pytest.raises(MemoryError):
         reproduce(corpus, ["char-rnn"], Settings(updates=2, hidden_size=3), out=out)
     assert files_below(out) == before

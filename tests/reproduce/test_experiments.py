@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseq import get_backend, use_backend
-from fastseq.experiments import (
+from fastseq.lm import LanguageModel
+from fastseq.reproduce.experiments import (
     EXPERIMENTS,
+    ExperimentRun,
     Settings,
-    Training,
     choose,
     prepare,
     set_published_weights,
     train,
     visible,
 )
-from fastseq.lm import LanguageModel
 from fastseq.text import Dataset, TextError, Vocabulary, datasets
 
 TEXT = "The quick brown fox jumps over the lazy dog, and THE dog sleeps. " * 20
@@ -167,7 +167,7 @@ def test_updates_are_those_of_a_plain_implementation(experiment):
     """Losses of a walk through the text and beyond its end, against PyTorch's autograd."""
     torch = pytest.importorskip("torch")
     task = prepare(experiment, Dataset("t", "", embedded=TEXT[:130]), SMALL)
-    training = Training(task, SMALL)
+    training = ExperimentRun(task, SMALL)
     cell = PlainCell(torch, training.lm.state_dict(), experiment.cell)
     for update in range(25):
         window = update % len(task.batches)
@@ -238,7 +238,7 @@ def test_samples_have_their_length():
 
 def test_sampling_leaves_training_as_it_is():
     task = prepare(EXPERIMENTS["char-lstm"], EMBEDDED, SMALL)
-    apart, beside = Training(task, SMALL), Training(task, SMALL)
+    apart, beside = ExperimentRun(task, SMALL), ExperimentRun(task, SMALL)
     for _ in range(4):
         beside.sample() if beside.updates else None
         assert apart.update() == beside.update()

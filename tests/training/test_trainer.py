@@ -7,15 +7,10 @@ import math
 import numpy as np
 import pytest
 
-import fastseq.lm.trainer
-from fastseq.lm import (
-    Callback,
-    Console,
-    LanguageModel,
-    Trainer,
-    TrainingConfig,
-)
+import fastseq.training.trainer
+from fastseq.lm import LanguageModel
 from fastseq.text import Corpus, TextError, Vocabulary
+from fastseq.training import Callback, Console, Trainer, TrainingConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 12
 
@@ -153,8 +148,8 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    monkeypatch.setattr("fastseq.lm.trainer.time", Clock())
-    return fastseq.lm.trainer.time
+    monkeypatch.setattr("fastseq.training.trainer.time", Clock())
+    return fastseq.training.trainer.time
 
 
 def test_a_budget_of_minutes(clock):
@@ -227,7 +222,7 @@ def test_speed_is_that_of_training_alone(clock, monkeypatch):
         clock.now += 3600
         return 1.0
 
-    monkeypatch.setattr("fastseq.lm.trainer.mean_loss", slow_loss)
+    monkeypatch.setattr("fastseq.training.trainer.mean_loss", slow_loss)
     (record,) = make_trainer().fit()
     assert record["seconds"] > 3600
     assert 0 < record["tokens"] / record["tokens_per_second"] < 1

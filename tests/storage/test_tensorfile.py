@@ -12,9 +12,9 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.files import atomic_file
-from fastseq.lm.run import RunDirectory
-from fastseq.lm.tensorfile import CheckpointError, read_tensors, write_tensors
+from fastseq.storage.files import atomic_file
+from fastseq.storage.tensorfile import CheckpointError, read_tensors, write_tensors
+from fastseq.training.run_directory import RunDirectory
 
 TENSORS = {
     "rnn.weight_ih_l0": np.arange(6, dtype=np.float32).reshape(2, 3),

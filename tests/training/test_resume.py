@@ -10,19 +10,18 @@ import time
 import numpy as np
 import pytest
 
-from fastseq.lm import (
+from fastseq.lm import CheckpointError, LanguageModel
+from fastseq.storage.tensorfile import read_tensors
+from fastseq.text import Corpus, Vocabulary
+from fastseq.training import (
     Callback,
-    CheckpointError,
-    LanguageModel,
     RunInUseError,
     Trainer,
     TrainingConfig,
     TrainingDivergedError,
 )
-from fastseq.lm.run import RunDirectory
-from fastseq.lm.signals import stop_on_signals
-from fastseq.lm.tensorfile import read_tensors
-from fastseq.text import Corpus, Vocabulary
+from fastseq.training.run_directory import RunDirectory
+from fastseq.training.signals import stop_on_signals
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 CORPUS = Corpus.from_text(TEXT, Vocabulary.characters, valid=0.25)
@@ -128,7 +127,7 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from fastseq.lm import Callback, TensorBoard
+from fastseq.training import Callback, TensorBoard
 from test_resume import resume, start
 
 class Slow(Callback):
