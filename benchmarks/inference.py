@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.cases import INFERENCE, Inference
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.onnx_layer import bound_call, plain_call, session
 from benchmarks.timing import fastest, interleave, ratio_range
+from benchmarks.workloads import INFERENCE, InferenceWorkload
 from fastseq import nn
 
 CLASSES = {"rnn_tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -31,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(args.json, rows)
 
 
-def row_name(case: Inference) -> str:
+def row_name(case: InferenceWorkload) -> str:
     cell = case.cell.removesuffix("_tanh")
     name = f"{cell} I{case.I} H{case.H} B{case.B} T{case.T}"
     return f"{name} stepper" if case.stepper else name
 
 
-def layer_and_inputs(case: Inference) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[str, np.ndarray]]:
+def layer_and_inputs(
+    case: InferenceWorkload,
+) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[str, np.ndarray]]:
     """A layer that does not learn; x (T, B, I) and initial states (1, B, H) by name."""
     rng = np.random.default_rng(0)
     names = ("h0", "c0") if case.cell == "lstm" else ("h0",)
@@ -47,7 +49,7 @@ def layer_and_inputs(case: Inference) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[s
 
 
 def our_call(
-    case: Inference, layer: nn.RNN | nn.LSTM | nn.GRU, inputs: dict[str, np.ndarray]
+    case: InferenceWorkload, layer: nn.RNN | nn.LSTM | nn.GRU, inputs: dict[str, np.ndarray]
 ) -> Callable[[], np.ndarray]:
     """What is timed, from the initial states to the output (T, B, H)."""
     x, *states = inputs.values()
@@ -59,7 +61,7 @@ def our_call(
     return lambda: stepper(x[0])[None]
 
 
-def measure(case: Inference, rounds: int, threads: int) -> Row:
+def measure(case: InferenceWorkload, rounds: int, threads: int) -> Row:
     layer, inputs = layer_and_inputs(case)
     runtime = session(layer, threads)
     ours = our_call(case, layer, inputs)

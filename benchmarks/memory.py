@@ -15,9 +15,10 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, set_threads, start
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
+from fastseq.nn.cells import GATES
 
 GOAL = 300  # MiB
 MIB = 2**20
@@ -46,20 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(args.json, rows)
 
 
-def held(case: Training) -> int:
+def held(case: TrainingWorkload) -> int:
     """Bytes of parameters, gradients and the optimizer's arrays."""
     V, H = case.vocabulary, case.H
     recurrent = GATES[case.cell] * H * (case.embedding + H + 2)
     return COPIES * FLOAT_BYTES * (V * case.embedding + recurrent + V * H + V)
 
 
-def measure(case: Training, side: str, threads: int) -> Row:
+def measure(case: TrainingWorkload, side: str, threads: int) -> Row:
     if side == "fastseq":
         start_update = fastseq_update
     else:  # only in a process that runs PyTorch
         pytorch = import_module("benchmarks.pytorch")
 
-        def start_update(case: Training):
+        def start_update(case: TrainingWorkload):
             return pytorch.update_of(pytorch.Model(case, "embedding"), case, "fused")
 
     set_threads(threads)

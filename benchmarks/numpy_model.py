@@ -9,8 +9,8 @@ from itertools import cycle
 
 import numpy as np
 
-from benchmarks.cases import Training
 from benchmarks.updates import windows
+from benchmarks.workloads import TrainingWorkload
 
 Arrays = dict[str, np.ndarray]
 EPSILON = 1e-10
@@ -107,7 +107,7 @@ class NumpyModel:
         return loss / T, gradients, (hs[-1], cs[-1])
 
 
-def numpy_update(case: Training, weights: Mapping[str, np.ndarray]) -> Callable[[], float]:
+def numpy_update(case: TrainingWorkload, weights: Mapping[str, np.ndarray]) -> Callable[[], float]:
     """A call that trains on the next window and returns the mean loss before it."""
     model = NumpyModel(weights)
     memory = {name: np.zeros_like(array) for name, array in model.weights.items()}

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.timing import interleave
+from benchmarks.workloads import TRAINING, TrainingWorkload
 from fastseq import backend
+from fastseq.nn.cells import GATES
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def products() -> list[Product]:
     return [*shapes.values(), Product("square 2048", 2048, 2048, 2048)]
 
 
-def _products(case: Training) -> list[Product]:
+def _products(case: TrainingWorkload) -> list[Product]:
     name, H, V, rows = case.name, case.H, case.vocabulary, case.tokens
     width = GATES[case.cell] * H
     return [

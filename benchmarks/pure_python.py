@@ -10,12 +10,12 @@ a short NumPy program; then the time in which fastseq trains the four of them. O
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.cases import TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.numpy_model import numpy_update
 from benchmarks.timing import interleave
 from benchmarks.training import check_losses
 from benchmarks.updates import fastseq_update, language_model
+from benchmarks.workloads import TRAINING, TrainingWorkload
 from fastseq import backend
 from fastseq.reproduce.benchmark import bench
 from fastseq.reproduce.experiments import EXPERIMENTS, Settings, prepare, train
@@ -63,7 +63,7 @@ def against_numpy(names: Sequence[str], rounds: int, settings: Settings) -> list
     return rows
 
 
-def race_numpy(case: Training, rounds: int) -> Row:
+def race_numpy(case: TrainingWorkload, rounds: int) -> Row:
     weights = language_model(case).state_dict()
     theirs, ours = numpy_update(case, weights), fastseq_update(case, weights)
     check_losses(case, ours, theirs)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.cases import Training
 from benchmarks.timing import fastest
 from benchmarks.updates import windows
+from benchmarks.workloads import TrainingWorkload
 
 CELLS = {"rnn_tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
@@ -22,12 +22,12 @@ class Model(nn.Module):
 
     Parameters
     ----------
-    case : Training
+    case : TrainingWorkload
     fed : {"one-hot", "embedding"}
         An embedding has the size of the hidden state where the case has none.
     """
 
-    def __init__(self, case: Training, fed: str) -> None:
+    def __init__(self, case: TrainingWorkload, fed: str) -> None:
         super().__init__()
         self.vocabulary = V = case.vocabulary
         size = V if fed == "one-hot" else case.embedding or case.H
@@ -53,7 +53,7 @@ def detach(state):
     return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
 
-def update_of(model: Model, case: Training, optimizer_form: str) -> Callable[[], float]:
+def update_of(model: Model, case: TrainingWorkload, optimizer_form: str) -> Callable[[], float]:
     """A call that trains on the next window and returns the mean loss before it."""
     parameters = list(model.parameters())
     optimizer = OPTIMIZERS[case.optimizer](parameters, lr=case.lr, **{optimizer_form: True})
@@ -78,7 +78,7 @@ def update_of(model: Model, case: Training, optimizer_form: str) -> Callable[[],
     return update
 
 
-def best_optimizer(case: Training, model: Model) -> str:
+def best_optimizer(case: TrainingWorkload, model: Model) -> str:
     """Which form of the optimizer takes least time for one step."""
 
     def maker(form: str) -> Callable[[], Callable[[], object]]:
@@ -90,7 +90,7 @@ def best_optimizer(case: Training, model: Model) -> str:
     return fastest({form: maker(form) for form in ("fused", "foreach")})
 
 
-def best_recurrence(case: Training, model: Model, form: str) -> bool:
+def best_recurrence(case: TrainingWorkload, model: Model, form: str) -> bool:
     """Whether to use oneDNN: it computes the LSTM alone, and not always in less time."""
 
     def maker(on: bool) -> Callable[[], Callable[[], object]]:
@@ -105,7 +105,7 @@ def best_recurrence(case: Training, model: Model, form: str) -> bool:
 
 
 def pytorch_update(
-    case: Training, fed: str
+    case: TrainingWorkload, fed: str
 ) -> tuple[Callable[[], float], dict[str, np.ndarray], str]:
     """PyTorch's best update of a case; leaves oneDNN on or off as this is faster.
 

@@ -23,12 +23,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import COLORS, MUTED, picture
 from benchmarks.timing import interleave
 from fastseq import backend
-from fastseq.nn.cells import Direction
+from fastseq.nn.cells import GATES, Direction
 from fastseq.nn.module import Parameter
 
 PEAK_SIZES = (512, 1024, 2048)

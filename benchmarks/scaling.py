@@ -13,12 +13,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import BLUE, ORANGE, picture
 from benchmarks.pytorch import pytorch_update
 from benchmarks.timing import interleave
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
+from fastseq.nn.cells import GATES
 
 SIZES = {
     "H": ("hidden size", (32, 64, 128, 256, 512, 1024)),
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(args.plot, rows, f"{args.cell.removesuffix('_tanh').upper()}, threads {args.threads}")
 
 
-def cases(cell: str) -> list[Training]:
+def cases(cell: str) -> list[TrainingWorkload]:
     base = next(case for case in TRAINING if case.name == "lstm-128")
     base = replace(base, cell=cell, H=256)
     return [
@@ -53,7 +54,7 @@ def cases(cell: str) -> list[Training]:
     ]
 
 
-def measure(case: Training, rounds: int) -> Row:
+def measure(case: TrainingWorkload, rounds: int) -> Row:
     theirs, weights, form = pytorch_update(case, "embedding")
     timings = interleave({"pytorch": theirs, "fastseq": fastseq_update(case, weights)}, rounds)
     speeds = {name: case.tokens / timing.seconds for name, timing in timings.items()}

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import fastseq
-from benchmarks.cases import INFERENCE, TRAINING, Inference
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.inference import layer_and_inputs, our_call, row_name
 from benchmarks.timing import interleave, ratio_range
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import INFERENCE, TRAINING, InferenceWorkload
 
 GOAL, GOAL_SMALL = 1.8, 0.95  # of batches from 16 rows on; of smaller ones: no slower
 LARGE_BATCH = 16
@@ -45,7 +45,7 @@ def works() -> list[Work]:
     return training + inference
 
 
-def forward(case: Inference) -> Callable[[], object]:
+def forward(case: InferenceWorkload) -> Callable[[], object]:
     return our_call(case, *layer_and_inputs(case))
 
 

@@ -12,7 +12,6 @@ integers.
 import math
 from collections.abc import Callable, Sequence
 
-from benchmarks.cases import TRAINING, Training
 from benchmarks.command import (
     NUMPY_OPERATIONS,
     Row,
@@ -25,6 +24,7 @@ from benchmarks.command import (
 from benchmarks.pytorch import pytorch_update
 from benchmarks.timing import interleave, ratio_range
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
 
 HEADER = (
     f"{'row':22} {'PyTorch':>9} {'fastseq':>9} {'ratio':>7} {'goal':>6}   "
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(args.json, rows)
 
 
-def row_name(case: Training, fed: str) -> str:
+def row_name(case: TrainingWorkload, fed: str) -> str:
     return f"{case.name} {fed}" if len(case.goals) > 1 else case.name
 
 
-def measure(case: Training, fed: str, rounds: int) -> Row:
+def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
     """Race both sides, and NumPy's large product beside them."""
     theirs, weights, form = pytorch_update(case, fed)
     same_model = (fed == "one-hot") == (case.embedding is None)
@@ -70,12 +70,15 @@ def measure(case: Training, fed: str, rounds: int) -> Row:
         "tokens_per_second": case.tokens / seconds["fastseq"],
         "pytorch_tokens_per_second": case.tokens / seconds["pytorch"],
         "gflops": speed, "numpy_gflops": yardstick, "share": speed / yardstick,
-        "share_goal": case.share,
+        "share_goal": case.speed_goal,
     }  # fmt: skip
 
 
 def check_losses(
-    case: Training, ours: Callable[[], float], theirs: Callable[[], float], updates: int = 2
+    case: TrainingWorkload,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    updates: int = 2,
 ) -> None:
     """Both sides do the same work: their losses are the same, update after update.
 

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import numpy as np
 
-from benchmarks.cases import Training
+from benchmarks.workloads import TrainingWorkload
 from fastseq import LanguageModel, optim
 from fastseq.nn.utils import clip_coefficient
 from fastseq.text import Vocabulary
@@ -16,7 +16,7 @@ WINDOWS = 8  # different ones, over and over
 Window = tuple[np.ndarray, np.ndarray]
 
 
-def windows(case: Training, count: int = WINDOWS) -> list[Window]:
+def windows(case: TrainingWorkload, count: int = WINDOWS) -> list[Window]:
     """Inputs and targets of shape (T, B), uniformly random: as many distinct tokens as can be."""
     rng = np.random.default_rng(7)
     lane = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
@@ -24,7 +24,7 @@ def windows(case: Training, count: int = WINDOWS) -> list[Window]:
     return [(lane[s : s + case.T], lane[s + 1 : s + 1 + case.T]) for s in starts]
 
 
-def language_model(case: Training) -> LanguageModel:
+def language_model(case: TrainingWorkload) -> LanguageModel:
     cell = case.cell.removesuffix("_tanh")
     return LanguageModel(
         Vocabulary.codes(case.vocabulary), cell, case.H, case.layers, case.embedding
@@ -32,13 +32,13 @@ def language_model(case: Training) -> LanguageModel:
 
 
 def fastseq_update(
-    case: Training, weights: Mapping[str, np.ndarray] | None = None
+    case: TrainingWorkload, weights: Mapping[str, np.ndarray] | None = None
 ) -> Callable[[], float]:
     """A call that trains on the next window and returns the mean loss before it.
 
     Parameters
     ----------
-    case : Training
+    case : TrainingWorkload
     weights : mapping of str to ndarray, optional
         What to start from.
     """
