@@ -21,7 +21,7 @@ from .reproduce.run import reproduce as run_experiments
 from .storage.files import atomic_file
 from .text import Corpus, Vocabulary, find_sources, read_text
 from .training import Progress, Trainer, TrainingConfig
-from .training.callbacks import summary
+from .training.metrics import summary
 from .training.run_directory import RunDirectory
 
 DEFAULT_WORDS = 10_000

@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from ..lm.model import LanguageModel
 from .config import TrainingConfig
+from .metrics import Record, summary
 from .state import Progress
-
-Record = dict[str, Any]
 
 _REFRESH_SECONDS = 0.2
 _FLUSH_SECONDS = 10.0
@@ -67,18 +66,6 @@ class Callback:
 
     def ended(self, run: TrainingRun) -> None:
         """`fit` ends, for any reason."""
-
-
-def summary(record: Record) -> str:
-    """Format a line of metrics for people."""
-    names = {"train_loss": "loss", "valid_loss": "valid", "tokens_per_second": "tokens/s"}
-    parts = [f"step {record['step']:,}", f"epoch {record['epoch']:.2f}"]
-    for key, name in names.items():
-        if record.get(key) is not None:
-            value = record[key]
-            whole = value >= 1000 or name == "tokens/s"
-            parts.append(f"{name} {value:,.0f}" if whole else f"{name} {value:.3f}")
-    return "  ".join(parts)
 
 
 class Console(Callback):

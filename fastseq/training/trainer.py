@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
-from ..lm.evaluation import in_usual_unit, mean_loss, validation_batches
+from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
 from ..nn.utils import clip_coefficient
 from ..storage.tensorfile import CheckpointError
 from ..text import Corpus
-from .callbacks import Callback, Console, Record, TensorBoard
+from .callbacks import Callback, Console, TensorBoard
 from .config import TrainingConfig
+from .metrics import Record, Throughput, training_figures, validation_figures
 from .run_directory import RunDirectory
 from .signals import Stopped, StopRequest, stop_on_signals
 from .state import Progress, TrainingState
@@ -103,7 +104,7 @@ class Trainer:
         self._run: RunDirectory | None = None
         self._resuming = self._stopping = False
         self._clock = self._saved_at = time.monotonic()
-        self._recorded_at = self._clock, 0
+        self._throughput = Throughput(self._clock, 0)
 
     # -- resuming --------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ class Trainer:
             stack.callback(self._notify, "ended")
             self._notify("started")
             self._clock = time.monotonic()  # the preparations do not count
-            self._recorded_at = self._clock, self.progress.tokens
+            self._throughput = Throughput(self._clock, self.progress.tokens)
             self.lm.train()
             try:
                 self._loop(stop)
@@ -380,8 +381,7 @@ class Trainer:
         began = time.monotonic()
         with stop.eagerly():
             loss = mean_loss(self.lm, self._valid)
-        since, tokens = self._recorded_at  # validation does not count as training time
-        self._recorded_at = since + time.monotonic() - began, tokens
+        self._throughput.exclude(time.monotonic() - began)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
         if self.progress.best_loss is None or loss < self.progress.best_loss:
@@ -402,17 +402,15 @@ class Trainer:
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
-        """Record a line of metrics; its training loss is the mean since the previous line."""
+        """Record a line of metrics, with the validation loss if there is one."""
         self._tick()
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= {"valid_loss": valid_loss} | in_usual_unit(
-                self.lm.vocabulary, "valid", valid_loss
-            )
+            record |= validation_figures(valid_loss, self.lm.vocabulary)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
-        self._recorded_at = self._clock, progress.tokens
+        self._throughput = Throughput(self._clock, progress.tokens)
         self.history.append(record)
         if self._run is not None:
             progress.metrics_bytes = self._run.write_metrics(record)
@@ -421,18 +419,11 @@ class Trainer:
     def snapshot(self) -> Record:
         """Figures of a line of metrics at this moment."""
         progress = self.progress
-        since, tokens = self._recorded_at
-        elapsed = time.monotonic() - since
-        loss = progress.loss_sum / progress.loss_tokens if progress.loss_tokens else None
         return {
-            "step": progress.step,
-            "epoch": progress.epoch + progress.window / len(self._batches),
-            "tokens": progress.tokens,
-            "train_loss": loss,
-            **({} if loss is None else in_usual_unit(self.lm.vocabulary, "train", loss)),
+            **training_figures(progress, len(self._batches), self.lm.vocabulary),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
-            "tokens_per_second": (progress.tokens - tokens) / elapsed if elapsed > 0 else None,
+            "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),
         }
 
     def _notify(self, event: str, *arguments: Any) -> None:
