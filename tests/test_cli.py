@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fastseq import cli, get_num_threads, set_num_threads
 from fastseq.cli import main, make_parser
-from fastseq.lm import LanguageModel
+from fastseq.lm import LanguageModel, ModelConfig, checkpoint
 from fastseq.storage.tensorfile import read_tensors
+from fastseq.text import Vocabulary
+from fastseq.training.state import TrainingState
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
@@ -383,6 +386,27 @@ def test_resume_takes_a_bound_that_the_vocabulary_did_not_reach(fastseq, text):
     command = ["train", text, "--out", "run", "--level", "word", "--vocabulary-size", "1000"]
     assert fastseq(*command, *TINY)[0] == 0
     assert fastseq(*command, "--resume")[0] == 0
+
+
+def test_resume_reads_its_checkpoint_once(fastseq, model, text, monkeypatch):
+    calls = Counter()
+
+    def count(owner, name, kind=lambda function: function):
+        original = getattr(owner, name)
+
+        def counted(*arguments):
+            calls[name] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, kind(counted))
+
+    count(checkpoint, "read_tensors")
+    count(Vocabulary, "from_json", staticmethod)
+    count(ModelConfig, "__post_init__")
+    count(TrainingState, "from_checkpoint", staticmethod)
+    assert fastseq("train", text, "--out", model, "--resume", "--steps", "22")[0] == 0
+    expected = ("read_tensors", "from_json", "__post_init__", "from_checkpoint")
+    assert calls == dict.fromkeys(expected, 1)
 
 
 def test_resume_says_that_the_budget_was_used_up(fastseq, model, text):

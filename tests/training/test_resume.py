@@ -1,6 +1,7 @@
 """Trainings that are killed, interrupted, or run into trouble, and how they go on."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
-from fastseq.storage.tensorfile import read_tensors
+from fastseq.storage.tensorfile import read_tensors, write_tensors
 from fastseq.text import Corpus, Vocabulary
 from fastseq.training import (
     Callback,
@@ -121,6 +122,22 @@ def test_a_checkpoint_older_than_the_metrics(tmp_path):
     assert without_times(resume(out).fit()) == without_times(expected)
     assert_same_end(tmp_path / "whole", out)
     assert [path.name for path in out.glob(".*")] == [".report.tmp"]
+
+
+def test_a_checkpoint_of_the_first_versions(tmp_path):
+    """Their progress has `failures` where it is now `validations_without_improvement`."""
+    with pytest.raises(Killed):
+        start(tmp_path, callbacks=[At(6, kill)]).fit()
+    path = tmp_path / "last.safetensors"
+    file = read_tensors(path)
+    progress = json.loads(file.metadata["progress"])
+    del progress["validations_without_improvement"]
+    metadata = file.metadata | {"progress": json.dumps(progress | {"failures": 3})}
+    del metadata["sha256"]
+    write_tensors(path, file.tensors, metadata)
+    trainer = resume(tmp_path)
+    assert trainer.progress.validations_without_improvement == 3
+    assert trainer.fit()[-1]["step"] == STEPS
 
 
 PROGRAM = """
