@@ -19,9 +19,9 @@ Window = tuple[np.ndarray, np.ndarray]
 def windows(case: TrainingWorkload, count: int = WINDOWS) -> list[Window]:
     """Inputs and targets of shape (T, B), uniformly random: as many distinct tokens as can be."""
     rng = np.random.default_rng(7)
-    lane = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
+    stream = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
     starts = range(0, count * case.T, case.T)
-    return [(lane[s : s + case.T], lane[s + 1 : s + 1 + case.T]) for s in starts]
+    return [(stream[s : s + case.T], stream[s + 1 : s + 1 + case.T]) for s in starts]
 
 
 def language_model(case: TrainingWorkload) -> LanguageModel:

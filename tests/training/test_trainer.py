@@ -91,7 +91,7 @@ def test_clipping():
 
 
 def test_accumulated_windows_make_one_step():
-    """One lane and two windows, or two windows added up without carried state."""
+    """One stream and two windows, or two windows added up without carried state."""
     trainer = make_trainer(
         steps=1, accumulate=2, carry_state=False, optimizer="sgd", learning_rate=1.0
     )
