@@ -1,4 +1,4 @@
-"""What the commands do with their arguments: public calls, and printing what they return."""
+"""The commands: each makes public calls and prints their results."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .training.metrics import summary
 from .training.run_directory import RunDirectory
 
 DEFAULT_WORDS = 10_000
-# Where `train` starts from something else than `LanguageModel`. An embedding, which begins with
-# numbers of size 1, learns several times faster at first than one-hot weights of size 1/√H.
+# Defaults of `train` that differ from `LanguageModel`. An embedding, whose initial values have
+# size 1, at first learns several times faster than one-hot weights of size 1/√H.
 MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256, "embedding_size": 128}
 
 
 def _given(cls: type[Any], args: Namespace) -> dict[str, Any]:
-    """Fields of a dataclass that stand on the command line."""
+    """Fields of a dataclass that are given on the command line."""
     return {f.name: getattr(args, f.name) for f in fields(cls) if hasattr(args, f.name)}
 
 
@@ -91,7 +91,7 @@ def train(args: Namespace) -> None:
 
 
 def _new_trainer(args: Namespace, out: Path) -> Trainer:
-    # Options first: what is wrong with them shows before any file is read.
+    # Check the options before reading any file.
     model = _model_config(args)
     config = TrainingConfig(**_training_options(args))
     maker = _vocabulary_maker(args)
@@ -101,7 +101,7 @@ def _new_trainer(args: Namespace, out: Path) -> Trainer:
 
 
 def _check_unused(out: Path) -> None:
-    """Refuse a directory that a training has been in, or is; nothing is made where none is."""
+    """Refuse a directory with a training run; do not create a missing one."""
     if out.exists():
         with RunDirectory(out) as run:
             run.check_unused()
@@ -208,7 +208,7 @@ def sample(args: Namespace) -> None:
 
 
 def _copied(lm: LanguageModel, texts: list[str], paths: list[str]) -> Iterator[dict[str, Any]]:
-    """The longest run of each sample's tokens that stands in the files."""
+    """Find the longest run of each sample's tokens that occurs in the files."""
     known = Corpus.from_files(paths, lm.vocabulary).tokens()
     for text in texts:
         ids = lm.vocabulary.encode(text)

@@ -104,7 +104,7 @@ def test_reproduce_defaults_to_the_published_numbers(fastseq):
         "--learning-rate": "0.01", "--sample-length": "40", "--seed": "0",
         "--backend": "auto", "--out": "reproduction",
     }  # fmt: skip
-    flat = " ".join(out.split()).partition("what is run")[2]  # without the usage
+    flat = " ".join(out.split()).partition("texts and experiments")[2]  # without the usage
     for option, default in shown.items():
         described = re.search(rf"{option} (.*?)\(default: (.*?)\)", flat)
         assert described, option
