@@ -2,9 +2,9 @@
 
     python -m benchmarks.inference [--only gru] [--threads 1] [--rounds 9] [--json FILE]
 
-Both compute the same layer on the same input and initial states, and give all outputs and the
-final states; that they agree is checked first. onnxruntime is called in whichever of its two ways
-takes less time: plainly, or with inputs bound once and outputs left in its own memory.
+Both compute the same layer on the same input and initial states, and return all outputs and the
+final states; the script first checks that they agree. onnxruntime is called in the faster of two
+ways: plainly, or with inputs bound once and outputs left in its own memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def row_name(case: InferenceWorkload) -> str:
 def layer_and_inputs(
     case: InferenceWorkload,
 ) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[str, np.ndarray]]:
-    """A layer that does not learn; x (T, B, I) and initial states (1, B, H) by name."""
+    """A layer in `eval` mode; x (T, B, I) and initial states (1, B, H) by name."""
     rng = np.random.default_rng(0)
     names = ("h0", "c0") if case.cell == "lstm" else ("h0",)
     inputs = {"x": rng.standard_normal((case.T, case.B, case.I), np.float32)}
@@ -51,7 +51,7 @@ def layer_and_inputs(
 def our_call(
     case: InferenceWorkload, layer: nn.RNN | nn.LSTM | nn.GRU, inputs: dict[str, np.ndarray]
 ) -> Callable[[], np.ndarray]:
-    """What is timed, from the initial states to the output (T, B, H)."""
+    """The timed call, from the initial states to the output (T, B, H)."""
     x, *states = inputs.values()
     state = tuple(states) if case.cell == "lstm" else states[0]
     if not case.stepper:
@@ -66,11 +66,11 @@ def measure(case: InferenceWorkload, rounds: int, threads: int) -> Row:
     runtime = session(layer, threads)
     ours = our_call(case, layer, inputs)
     check_outputs(ours(), plain_call(runtime, inputs)()[0])
-    way = fastest({name: lambda make=make: make(runtime, inputs) for name, make in CALLS.items()})
-    timings = interleave({"onnxruntime": CALLS[way](runtime, inputs), "fastseq": ours}, rounds)
+    form = fastest({name: lambda make=make: make(runtime, inputs) for name, make in CALLS.items()})
+    timings = interleave({"onnxruntime": CALLS[form](runtime, inputs), "fastseq": ours}, rounds)
     seconds = {name: timing.seconds for name, timing in timings.items()}
     return {
-        "row": row_name(case), "onnxruntime_call": way,
+        "row": row_name(case), "onnxruntime_call": form,
         "onnxruntime_us": 1e6 * seconds["onnxruntime"], "fastseq_us": 1e6 * seconds["fastseq"],
         "ratio": seconds["onnxruntime"] / seconds["fastseq"],
         "ratio_range": ratio_range(timings["onnxruntime"], timings["fastseq"]),
@@ -79,7 +79,7 @@ def measure(case: InferenceWorkload, rounds: int, threads: int) -> Row:
 
 
 def check_outputs(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """onnxruntime returns (T, directions, B, H).
+    """Compare the outputs; onnxruntime returns (T, directions, B, H).
 
     Raises
     ------

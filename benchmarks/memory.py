@@ -1,9 +1,9 @@
-"""Memory: what an update with a vocabulary of 50,000 words holds at its peak (Linux).
+"""Memory: peak of an update with a vocabulary of 50,000 words (Linux).
 
     python -m benchmarks.memory [--vocabulary 50000] [--hidden 512] [--only fastseq] [--json FILE]
 
-Peak resident memory during updates, above what was resident before the model was made and above
-parameters, gradients and Adam's two arrays; each side in a process of its own. PyTorch holds the
+The figure is the peak resident memory during updates, minus that before the model is built, minus
+parameters, gradients and Adam's two arrays. Each side runs in its own process. PyTorch holds the
 logits and their gradient, arrays of T·B·V floats.
 """
 
@@ -57,7 +57,7 @@ def held(case: TrainingWorkload) -> int:
 def measure(case: TrainingWorkload, side: str, threads: int) -> Row:
     if side == "fastseq":
         start_update = fastseq_update
-    else:  # only in a process that runs PyTorch
+    else:  # imported only in the process that runs PyTorch
         pytorch = import_module("benchmarks.pytorch")
 
         def start_update(case: TrainingWorkload):
@@ -66,7 +66,7 @@ def measure(case: TrainingWorkload, side: str, threads: int) -> Row:
     set_threads(threads)
     before = resident("VmRSS")
     update = start_update(case)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: see man 5 proc
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak: see man 5 proc
     for _ in range(UPDATES):
         update()
     above = resident("VmHWM") - before - held(case)
@@ -78,7 +78,7 @@ def measure(case: TrainingWorkload, side: str, threads: int) -> Row:
 
 
 def resident(field: str) -> int:
-    """Bytes of physical memory of this process: now (VmRSS) or at most (VmHWM)."""
+    """Bytes of physical memory of this process: current (VmRSS) or peak (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1])
 

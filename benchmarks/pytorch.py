@@ -1,4 +1,4 @@
-"""PyTorch's side: the same models, updates and generation in the form that runs fastest."""
+"""The side of PyTorch: the same models, updates and generation in their fastest form."""
 
 import copy
 from collections.abc import Callable
@@ -18,13 +18,13 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
 
 
 class Model(nn.Module):
-    """Embedding or one-hot, recurrent layers, linear; parameters are named as fastseq's.
+    """Embedding or one-hot, recurrent layers, linear, with the parameter names of fastseq.
 
     Parameters
     ----------
     case : TrainingWorkload
     fed : {"one-hot", "embedding"}
-        An embedding has the size of the hidden state where the case has none.
+        The embedding has the hidden size if the workload specifies none.
     """
 
     def __init__(self, case: TrainingWorkload, fed: str) -> None:
@@ -49,12 +49,12 @@ class Model(nn.Module):
 
 
 def detach(state):
-    """Truncated back-propagation: values go on, gradients do not."""
+    """Truncate back-propagation: keep the values without their graph."""
     return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
 
 def update_of(model: Model, case: TrainingWorkload, optimizer_form: str) -> Callable[[], float]:
-    """A call that trains on the next window and returns the mean loss before it."""
+    """Build a call that trains on the next window and returns its mean loss before the update."""
     parameters = list(model.parameters())
     optimizer = OPTIMIZERS[case.optimizer](parameters, lr=case.lr, **{optimizer_form: True})
     tensors = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in windows(case)]
@@ -79,7 +79,7 @@ def update_of(model: Model, case: TrainingWorkload, optimizer_form: str) -> Call
 
 
 def best_optimizer(case: TrainingWorkload, model: Model) -> str:
-    """Which form of the optimizer takes least time for one step."""
+    """Find the form of the optimizer that takes the least time for one step."""
 
     def maker(form: str) -> Callable[[], Callable[[], object]]:
         parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
@@ -91,7 +91,7 @@ def best_optimizer(case: TrainingWorkload, model: Model) -> str:
 
 
 def best_recurrence(case: TrainingWorkload, model: Model, form: str) -> bool:
-    """Whether to use oneDNN: it computes the LSTM alone, and not always in less time."""
+    """Whether oneDNN is faster; it only applies to the LSTM."""
 
     def maker(on: bool) -> Callable[[], Callable[[], object]]:
         def make() -> Callable[[], object]:
@@ -107,15 +107,15 @@ def best_recurrence(case: TrainingWorkload, model: Model, form: str) -> bool:
 def pytorch_update(
     case: TrainingWorkload, fed: str
 ) -> tuple[Callable[[], float], dict[str, np.ndarray], str]:
-    """PyTorch's best update of a case; leaves oneDNN on or off as this is faster.
+    """Build PyTorch's fastest update of a workload; this switches oneDNN on or off.
 
     Returns
     -------
     update : callable
     weights : dict of str to ndarray
-        That it starts from.
+        Initial weights.
     form : str
-        Which form was found to be best.
+        Name of the fastest form.
     """
     torch.manual_seed(0)
     model = Model(case, fed)
@@ -166,7 +166,7 @@ class Generator(nn.Module):
 
 
 def best_generator(vocabulary: int, hidden_size: int, count: int) -> tuple[Generator, str]:
-    """Of all ways to write the loop, the one that takes least time; and its name."""
+    """Find the fastest form of the loop; return it with its name."""
     generators = {
         f"{'LSTM' if whole else 'LSTMCell'}, {fed}": Generator(vocabulary, hidden_size, fed, whole)
         for whole in (False, True)

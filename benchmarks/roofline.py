@@ -2,11 +2,10 @@
 
     python -m benchmarks.roofline [--only lstm] [--plot FILE] [--json FILE]
 
-A step multiplies B rows by the recurrent weight, and so does 2·B operations for each weight of 4
-bytes: B/2 operations per byte, if every weight is read once per step. No more than that many
-times the bandwidth of L2 can be done, nor more than the peak [1]_. The peak is that of the best
-large product, the bandwidth that of the best product of a matrix in L2 and a vector, each taken
-from the fastest round of several candidates.
+A step multiplies B rows by the recurrent weight: 2·B operations for each weight of 4 bytes, or B/2
+operations per byte if every weight is read once per step. The speed is limited by the bandwidth of
+L2 times that number, and by the peak [1]_. The peak is measured with large products, the bandwidth
+with products of a matrix in L2 and a vector; both are the fastest round of several candidates.
 
 References
 ----------
@@ -60,7 +59,7 @@ class Work(NamedTuple):
         return 2 * products * T * self.B * GATES[self.cell] * self.H**2
 
     def call(self) -> Callable[[], object]:
-        """One pass, over numbers that neither grow nor fade away from pass to pass."""
+        """One pass over values that keep their magnitude from pass to pass."""
         rng, B, H = np.random.default_rng(0), self.B, self.H
 
         def normal(*shape: int) -> np.ndarray:
@@ -118,10 +117,10 @@ def measure(work: Work, rounds: int, peak: float, bandwidth: float) -> Row:
 
 
 def limit(B: Any, training: bool, peak: float, bandwidth: float) -> Any:
-    """GFLOP/s that B rows allow; B may be an array.
+    """Limit in GFLOP/s for B rows; B may be an array.
 
-    Of training's three equal products the gradient of W_hh is one over all steps at once, which
-    nothing but the peak limits.
+    Training consists of three equal products. The gradient of W_hh is a single product over all
+    steps, which only the peak limits.
     """
     step = np.minimum(peak, B * 2 / FLOAT_BYTES * bandwidth)
     return 3 / (2 / step + 1 / peak) if training else step
@@ -150,10 +149,10 @@ def measure_peak() -> float:
 
 
 def measure_bandwidth() -> float:
-    """GB/s at which a matrix that leaves room in L2 is multiplied by a vector."""
+    """GB/s of the product of a vector and a matrix that fits into L2 with room to spare."""
     best = 0.0
-    for share in (0.25, 0.5):
-        H = int((share * l2_bytes() / FLOAT_BYTES) ** 0.5) // 32 * 32
+    for fraction in (0.25, 0.5):
+        H = int((fraction * l2_bytes() / FLOAT_BYTES) ** 0.5) // 32 * 32
         w, (x, *_) = np.random.default_rng(0).standard_normal((2, H, H), np.float32)
         out = np.empty_like(x)
         sides = {"rows": partial(np.matmul, w, x, out), "columns": partial(np.matmul, x, w, out)}
@@ -164,13 +163,13 @@ def measure_bandwidth() -> float:
 
 
 def fastest_round(sides: Mapping[str, Callable[[], object]]) -> float:
-    """Seconds of the fastest side in its fastest round: a limit is what was reached once."""
+    """Seconds of the fastest side in its fastest round."""
     timings = interleave(sides, LIMIT_ROUNDS, TURN).values()
     return min(min(timing.rounds) for timing in timings)
 
 
 def l2_bytes() -> int:
-    """Size of a core's L2 cache, where Linux tells it."""
+    """Size of a core's L2 cache, or a default where Linux does not report it."""
     try:
         text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()
     except OSError:
@@ -182,7 +181,7 @@ def l2_bytes() -> int:
 
 
 def draw(path: Path, rows: Sequence[Row], peak: float, bandwidth: float) -> None:
-    """One panel for each kind of recurrence, in it a line for each hidden size."""
+    """Draw a panel for each kind of recurrence, with a line for each hidden size."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     with picture(path, 3.6 * len(kinds), 3.6) as figure:
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
@@ -195,8 +194,8 @@ def draw(path: Path, rows: Sequence[Row], peak: float, bandwidth: float) -> None
 
 
 def _draw_kind(axes: Axes, rows: Sequence[Row], peak: float, bandwidth: float) -> None:
-    cell, what = rows[0]["kind"].split()
-    axes.set_title(f"{cell.upper()} {what}")
+    cell, mode = rows[0]["kind"].split()
+    axes.set_title(f"{cell.upper()} {mode}")
     x = np.geomspace(BATCHES[0], BATCHES[-1], 200)
     axes.loglog(x, limit(x, rows[0]["training"], peak, bandwidth), color=MUTED, linewidth=1.2)
     for color, H in zip(COLORS, dict.fromkeys(row["H"] for row in rows), strict=False):

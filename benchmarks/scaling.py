@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--only H=] [--cell lstm] [--plot FILE] [--json FILE]
 
-Whole training updates as in `benchmarks.training`, V=96, E=64, Adam, around H=256, B=32, T=64:
-one size changes, the others stay.
+Whole training updates as in `benchmarks.training`, with V=96, E=64 and Adam. One size at a time
+differs from H=256, B=32, T=64.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def measure(case: TrainingWorkload, rounds: int) -> Row:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """One panel for each size that changes."""
+    """Draw a panel for each size that varies."""
     sizes = list(dict.fromkeys(row["size"] for row in rows))
     with picture(path, 4.2 * len(sizes), 3.6) as figure:
         panels = figure.subplots(1, len(sizes), squeeze=False)[0]

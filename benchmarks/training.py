@@ -1,12 +1,11 @@
-"""Training: whole updates by fastseq against PyTorch's best form of the same.
+"""Training: whole updates by fastseq against PyTorch's fastest form of the same.
 
     python -m benchmarks.training [--only lstm] [--threads 1] [--rounds 9] [--json FILE]
 
 An update is forward, loss, backward, clipping and optimizer, with the state carried from window
 to window. Both sides start from the same weights and read the same windows; their first losses
-must agree where they are the same model. That they are except where PyTorch is fed through an
-embedding while fastseq reads one-hot tokens: that is the cheapest way in which either side reads
-integers.
+must agree if they are the same model. They are, unless PyTorch uses an embedding while fastseq
+reads one-hot tokens, which are the cheapest ways for the two sides to read integers.
 """
 
 import math
@@ -48,7 +47,7 @@ def row_name(case: TrainingWorkload, fed: str) -> str:
 
 
 def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
-    """Race both sides, and NumPy's large product beside them."""
+    """Time both sides, and NumPy's large product as a reference."""
     theirs, weights, form = pytorch_update(case, fed)
     same_model = (fed == "one-hot") == (case.embedding is None)
     ours = fastseq_update(case, weights if same_model else None)
@@ -58,7 +57,7 @@ def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
     timings = interleave(sides, rounds)
     low, high = ratio_range(timings["pytorch"], timings["fastseq"])
     seconds = {name: timing.seconds for name, timing in timings.items()}
-    speed, yardstick = (
+    speed, reference = (
         operations / seconds[name] / 1e9
         for name, operations in (("fastseq", case.operations), ("numpy", NUMPY_OPERATIONS))
     )
@@ -69,7 +68,7 @@ def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
         "goal": case.goals[fed], "calls": {name: t.calls for name, t in timings.items()},
         "tokens_per_second": case.tokens / seconds["fastseq"],
         "pytorch_tokens_per_second": case.tokens / seconds["pytorch"],
-        "gflops": speed, "numpy_gflops": yardstick, "share": speed / yardstick,
+        "gflops": speed, "numpy_gflops": reference, "share": speed / reference,
         "share_goal": case.speed_goal,
     }  # fmt: skip
 
@@ -80,7 +79,7 @@ def check_losses(
     theirs: Callable[[], float],
     updates: int = 2,
 ) -> None:
-    """Both sides do the same work: their losses are the same, update after update.
+    """Check that both sides have the same loss in every update.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""fastseq's side: whole updates of a language model, as a training loop makes them."""
+"""The side of fastseq: whole updates of a language model, as in a training loop."""
 
 from collections.abc import Callable, Mapping
 from itertools import cycle
@@ -11,13 +11,13 @@ from fastseq.nn.utils import clip_coefficient
 from fastseq.text import Vocabulary
 
 OPTIMIZERS = {"adam": optim.Adam, "adagrad": optim.Adagrad}
-WINDOWS = 8  # different ones, over and over
+WINDOWS = 8  # distinct windows, used repeatedly
 
 Window = tuple[np.ndarray, np.ndarray]
 
 
 def windows(case: TrainingWorkload, count: int = WINDOWS) -> list[Window]:
-    """Inputs and targets of shape (T, B), uniformly random: as many distinct tokens as can be."""
+    """Uniformly random inputs and targets of shape (T, B)."""
     rng = np.random.default_rng(7)
     stream = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
     starts = range(0, count * case.T, case.T)
@@ -34,13 +34,13 @@ def language_model(case: TrainingWorkload) -> LanguageModel:
 def fastseq_update(
     case: TrainingWorkload, weights: Mapping[str, np.ndarray] | None = None
 ) -> Callable[[], float]:
-    """A call that trains on the next window and returns the mean loss before it.
+    """Build a call that trains on the next window and returns its mean loss before the update.
 
     Parameters
     ----------
     case : TrainingWorkload
     weights : mapping of str to ndarray, optional
-        What to start from.
+        Initial weights.
     """
     lm = language_model(case)
     if weights is not None:
