@@ -23,15 +23,15 @@ class Model(nn.Module):
     Parameters
     ----------
     case : TrainingWorkload
-    fed : {"one-hot", "embedding"}
+    input_form : {"one-hot", "embedding"}
         The embedding has the hidden size if the workload specifies none.
     """
 
-    def __init__(self, case: TrainingWorkload, fed: str) -> None:
+    def __init__(self, case: TrainingWorkload, input_form: str) -> None:
         super().__init__()
         self.vocabulary = V = case.vocabulary
-        size = V if fed == "one-hot" else case.embedding or case.H
-        self.embedding = None if fed == "one-hot" else nn.Embedding(V, size)
+        size = V if input_form == "one-hot" else case.embedding or case.H
+        self.embedding = None if input_form == "one-hot" else nn.Embedding(V, size)
         self.rnn = CELLS[case.cell](size, case.H, case.layers)
         self.head = nn.Linear(case.H, V)
 
@@ -105,7 +105,7 @@ def best_recurrence(case: TrainingWorkload, model: Model, form: str) -> bool:
 
 
 def pytorch_update(
-    case: TrainingWorkload, fed: str
+    case: TrainingWorkload, input_form: str
 ) -> tuple[Callable[[], float], dict[str, np.ndarray], str]:
     """Build PyTorch's fastest update of a workload; this switches oneDNN on or off.
 
@@ -118,7 +118,7 @@ def pytorch_update(
         Name of the fastest form.
     """
     torch.manual_seed(0)
-    model = Model(case, fed)
+    model = Model(case, input_form)
     form = best_optimizer(case, model)
     onednn = best_recurrence(case, model, form)
     torch.backends.mkldnn.set_flags(onednn)
@@ -135,15 +135,17 @@ class Generator(nn.Module):
     Parameters
     ----------
     vocabulary, hidden_size : int
-    fed : {"one-hot", "embedding"}
+    input_form : {"one-hot", "embedding"}
     whole_layer : bool
         Run `nn.LSTM` on sequences of one step instead of `nn.LSTMCell`.
     """
 
-    def __init__(self, vocabulary: int, hidden_size: int, fed: str, whole_layer: bool) -> None:
+    def __init__(
+        self, vocabulary: int, hidden_size: int, input_form: str, whole_layer: bool
+    ) -> None:
         super().__init__()
-        size = vocabulary if fed == "one-hot" else hidden_size
-        table = torch.eye(vocabulary) if fed == "one-hot" else torch.randn(vocabulary, size)
+        size = vocabulary if input_form == "one-hot" else hidden_size
+        table = torch.eye(vocabulary) if input_form == "one-hot" else torch.randn(vocabulary, size)
         self.register_buffer("table", table)  # a row of the identity is a one-hot vector
         self.whole_layer = whole_layer
         self.cell = (nn.LSTM if whole_layer else nn.LSTMCell)(size, hidden_size)
@@ -168,9 +170,11 @@ class Generator(nn.Module):
 def best_generator(vocabulary: int, hidden_size: int, count: int) -> tuple[Generator, str]:
     """Find the fastest form of the loop; return it with its name."""
     generators = {
-        f"{'LSTM' if whole else 'LSTMCell'}, {fed}": Generator(vocabulary, hidden_size, fed, whole)
+        f"{'LSTM' if whole else 'LSTMCell'}, {input_form}": Generator(
+            vocabulary, hidden_size, input_form, whole
+        )
         for whole in (False, True)
-        for fed in ("one-hot", "embedding")
+        for input_form in ("one-hot", "embedding")
     }
     calls = {name: lambda g=g: lambda: g.generate(count) for name, g in generators.items()}
     best = fastest(calls)

@@ -33,23 +33,23 @@ HEADER = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = start(options(__doc__), arguments)
-    pairs = [(case, fed) for case in TRAINING for fed in case.goals]
+    pairs = [(case, input_form) for case in TRAINING for input_form in case.goals]
     rows = []
     print(f"{HEADER}\n{'':22} {'ms':>9} {'ms':>9}")
-    for case, fed in chosen(pairs, args.only, lambda pair: row_name(*pair)):
-        rows.append(measure(case, fed, args.rounds))
+    for case, input_form in chosen(pairs, args.only, lambda pair: row_name(*pair)):
+        rows.append(measure(case, input_form, args.rounds))
         print(line(rows[-1]), flush=True)
     save(args.json, rows)
 
 
-def row_name(case: TrainingWorkload, fed: str) -> str:
-    return f"{case.name} {fed}" if len(case.goals) > 1 else case.name
+def row_name(case: TrainingWorkload, input_form: str) -> str:
+    return f"{case.name} {input_form}" if len(case.goals) > 1 else case.name
 
 
-def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
+def measure(case: TrainingWorkload, input_form: str, rounds: int) -> Row:
     """Time both sides, and NumPy's large product as a reference."""
-    theirs, weights, form = pytorch_update(case, fed)
-    same_model = (fed == "one-hot") == (case.embedding is None)
+    theirs, weights, form = pytorch_update(case, input_form)
+    same_model = (input_form == "one-hot") == (case.embedding is None)
     ours = fastseq_update(case, weights if same_model else None)
     if same_model:
         check_losses(case, ours, theirs)
@@ -62,10 +62,10 @@ def measure(case: TrainingWorkload, fed: str, rounds: int) -> Row:
         for name, operations in (("fastseq", case.operations), ("numpy", NUMPY_OPERATIONS))
     )
     return {
-        "row": row_name(case, fed), "pytorch_form": form,
+        "row": row_name(case, input_form), "pytorch_form": form,
         "pytorch_ms": 1e3 * seconds["pytorch"], "fastseq_ms": 1e3 * seconds["fastseq"],
         "ratio": seconds["pytorch"] / seconds["fastseq"], "ratio_range": [low, high],
-        "goal": case.goals[fed], "calls": {name: t.calls for name, t in timings.items()},
+        "goal": case.goals[input_form], "calls": {name: t.calls for name, t in timings.items()},
         "tokens_per_second": case.tokens / seconds["fastseq"],
         "pytorch_tokens_per_second": case.tokens / seconds["pytorch"],
         "gflops": speed, "numpy_gflops": reference, "share": speed / reference,

@@ -68,9 +68,9 @@ class TrainingWorkload:
 
 def _published(name: str, cell: str, V: int, **goals: float) -> TrainingWorkload:
     """One of the four published experiments."""
-    fed = {name.replace("_", "-"): goal for name, goal in goals.items()}
+    forms = MappingProxyType({name.replace("_", "-"): goal for name, goal in goals.items()})
     return TrainingWorkload(
-        name, cell, V, None, 128, 1, 1, 50, "adagrad", "value", 5.0, 0.01, MappingProxyType(fed)
+        name, cell, V, None, 128, 1, 1, 50, "adagrad", "value", 5.0, 0.01, forms
     )
 
 

@@ -37,7 +37,7 @@ def read_text(path):
 
 
 def encode(text, level):
-    """Indices of the text's tokens, the token of every index, and what stands between two."""
+    """Indices of the text's tokens, the token of every index, and the separator of tokens."""
     if level == "char":
         char_to_ix, ix_to_char = build_ascii_vocab()
         return text_to_indices(text, char_to_ix), ix_to_char, ""

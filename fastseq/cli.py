@@ -274,18 +274,40 @@ def _add_model_options(group: Any) -> None:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    title = "budget (one of these; learning-rate schedules span it)"
+    _add_budget_options(parser.add_argument_group(title).add_mutually_exclusive_group())
+    training = parser.add_argument_group("training")
+    _add_window_options(training)
+    _add_rate_options(training)
+    _add_limit_options(training)
+    _add_monitoring_options(parser.add_argument_group("monitoring"))
+
+
+def _add_budget_options(group: Any) -> None:
+    default = TrainingConfig().epochs
+    _add_field(group, TrainingConfig, "epochs", "passes over the text", type=float, shown=default)
+    _add_field(group, TrainingConfig, "steps", "number of updates", type=int)
+    _add_field(
+        group, TrainingConfig, "minutes", "training time, including that before --resume",
+        type=float,
+    )  # fmt: skip
+
+
+def _add_window_options(group: Any) -> None:
+    _add_field(group, TrainingConfig, "batch_size", "streams of text read in parallel")
+    _add_field(group, TrainingConfig, "seq_length", "tokens in a window")
+    _add_field(
+        group, TrainingConfig, "accumulate", "windows whose gradients are added for one update"
+    )
+
+
+def _add_rate_options(group: Any) -> None:
     config = TrainingConfig
-    budget = parser.add_argument_group("budget (one of these; learning-rate schedules span it)")
-    one = budget.add_mutually_exclusive_group()
-    _add_field(one, config, "epochs", "passes over the text", type=float, shown=config().epochs)
-    _add_field(one, config, "steps", "number of updates", type=int)
-    _add_field(one, config, "minutes", "training time, including that before --resume", type=float)
-    group = parser.add_argument_group("training")
-    _add_field(group, config, "batch_size", "streams of text read in parallel")
-    _add_field(group, config, "seq_length", "tokens in a window")
     _add_field(group, config, "optimizer", "update rule", choices=get_args(OptimizerName))
     _add_field(group, config, "learning_rate", "highest learning rate")
-    _add_field(group, config, "schedule", "form of the learning rate", choices=get_args(Schedule))
+    _add_field(group, config, "schedule", "shape of the learning rate", choices=get_args(Schedule))
+    _add_field(group, config, "warmup", "fraction of the budget in which the learning rate rises")
+    _add_field(group, config, "final_rate", "final learning rate, as a fraction of the highest")
     _add_field(
         group, config, "plateau_factor",
         "factor applied to the learning rate when validation stops improving, with "
@@ -295,83 +317,73 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--weight-decay", type=float, default=argparse.SUPPRESS, metavar="X",
         help="weight decay of the optimizer (default: 0.01 for adamw, else 0)",
     )  # fmt: skip
-    _add_field(group, config, "warmup", "fraction of the budget in which the learning rate rises")
-    _add_field(group, config, "final_rate", "final learning rate, as a fraction of the highest")
+
+
+def _add_limit_options(group: Any) -> None:
+    config = TrainingConfig
     _add_field(group, config, "clip_norm", "limit on the norm of the gradient")
     _add_field(
         group, config, "clip_value", "limit on each element of the gradient after that", type=float
     )
-    _add_field(group, config, "accumulate", "windows whose gradients are added for one update")
     _add_field(
         group, config, "early_stopping", "stop after N validations without improvement", type=int
     )
-    monitoring = parser.add_argument_group("monitoring")
+
+
+def _add_monitoring_options(group: Any) -> None:
+    config = TrainingConfig
     _add_field(
-        monitoring,
-        config,
-        "validate_every",
-        "steps between validations",
-        type=int,
-        shown="an epoch",
+        group, config, "validate_every", "steps between validations", type=int, shown="an epoch"
     )
-    _add_field(monitoring, config, "log_every", "steps between lines of metrics")
-    _add_field(monitoring, config, "sample_every", "steps between samples", type=int)
-    _add_field(monitoring, config, "sample_length", "tokens in a sample")
+    _add_field(group, config, "log_every", "steps between lines of metrics")
+    _add_field(group, config, "sample_every", "steps between samples", type=int)
+    _add_field(group, config, "sample_length", "tokens in a sample")
 
 
 def _add_sample(subparsers: Any) -> None:
     parser = _command(subparsers, commands.sample, "generate text with a trained model")
     _add_model(parser)
-    text = parser.add_argument_group("text")
-    text.add_argument(
-        "--prime", default="", metavar="TEXT", help="beginning of the text (default: empty)"
-    )
-    text.add_argument(
-        "--length",
-        type=int,
-        default=400,
-        metavar="N",
-        help="number of tokens (default: %(default)s)",
-    )
-    text.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end the text before this string",
-    )
-    text.add_argument(
-        "--count", type=int, default=1, metavar="N", help="number of texts (default: %(default)s)"
-    )
-    text.add_argument(
-        "--seed", type=int, metavar="N", help="seed; the same seed gives the same text"
-    )
-    choice = parser.add_argument_group("choice of the next token")
-    _add_field(
-        choice,
-        Sampling,
-        "temperature",
-        "divides the logits: below 1 favours likely tokens, 0 takes the likeliest",
-    )
-    _add_field(choice, Sampling, "top_k", "keep only the k likeliest tokens, 0: all")
-    _add_field(
-        choice, Sampling, "top_p", "keep the likeliest tokens that together reach this probability"
-    )
-    _add_field(
-        choice, Sampling, "min_p", "keep only tokens with this fraction of the top probability"
-    )
-    _add_field(choice, Sampling, "repetition_penalty", "above 1: avoid tokens that have occurred")
-    _add_field(choice, Sampling, "allow_unk", "allow the unknown token", action="store_true")
+    _add_prime_options(parser.add_argument_group("text"))
+    _add_choice_options(parser.add_argument_group("choice of the next token"))
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--stream", action="store_true", help="print the text while it is generated"
-    )
+    output.add_argument("--stream", action="store_true", help="print text as it is generated")
     output.add_argument(
         "--novelty", nargs="+", type=not_empty, metavar="PATH",
         help="also report the longest run of tokens that is copied literally from these texts",
     )  # fmt: skip
     _add_json(output)
     _add_threads(output)
+
+
+def _add_prime_options(group: Any) -> None:
+    group.add_argument(
+        "--prime", default="", metavar="TEXT", help="beginning of the text (default: empty)"
+    )
+    group.add_argument(
+        "--length", type=int, default=400, metavar="N", help="tokens (default: %(default)s)"
+    )
+    group.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this string"
+    )
+    group.add_argument(
+        "--count", type=int, default=1, metavar="N", help="number of texts (default: %(default)s)"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
+
+
+def _add_choice_options(group: Any) -> None:
+    for name, text in (
+        (
+            "temperature",
+            "divides the logits; below 1 favours likely tokens, 0 takes the best",
+        ),
+        ("top_k", "keep only the k likeliest tokens, 0: all"),
+        ("top_p", "keep only the likeliest tokens that together reach this probability"),
+        ("min_p", "keep only tokens with at least this fraction of the highest probability"),
+        ("repetition_penalty", "above 1: avoid tokens that have occurred"),
+    ):
+        _add_field(group, Sampling, name, text)
+    _add_field(group, Sampling, "allow_unk", "allow the unknown token", action="store_true")
 
 
 def _add_evaluate(subparsers: Any) -> None:

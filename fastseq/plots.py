@@ -50,7 +50,7 @@ class PlotError(RuntimeError):
 
 
 def require() -> None:
-    """Check that drawing is possible, before any work whose result is to be drawn.
+    """Check that drawing is possible, before any work whose result is drawn.
 
     Raises
     ------

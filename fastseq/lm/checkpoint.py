@@ -65,7 +65,7 @@ def save_model(
     vocabulary : Vocabulary
     path : path-like
     tensors, metadata : mapping, optional
-        Stored beside the model's own; the names of the tensors begin with "training.".
+        Further entries; the names of the tensors begin with "training.".
     """
     write_tensors(
         path,

@@ -13,7 +13,7 @@ from .network import Network
 from .sampling import start_token
 
 WINDOW = 128
-# A start without context costs about ten nats, a thousandth of a nat for each of so many tokens.
+# A start without context costs about ten nats: with this many tokens, 0.001 nats per token.
 _MIN_STREAM_TOKENS = 10_000
 
 

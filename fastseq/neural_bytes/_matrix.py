@@ -84,6 +84,6 @@ class Matrix:
         return self if model is None else model.__dict__[self.name]
 
     def __set__(self, model: HasShapes, values: ArrayLike) -> None:
-        # An array is copied, too: otherwise two attributes could come to share one.
+        # An array is copied, too, so that two attributes never share one.
         matrix = as_matrix(self.name, values, model.shape_of(self.name))
         model.__dict__[self.name] = np.array(matrix, order=_order(self.name))

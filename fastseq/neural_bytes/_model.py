@@ -172,7 +172,7 @@ class Model:
     # -- sampling --------------------------------------------------------------------------
 
     def _sample(self, seed_ix: int, n: int, step: Callable[[np.ndarray], np.ndarray]) -> list[int]:
-        """Draw n tokens, each fed to the next `step`, which maps ids (1,) to a state (H,)."""
+        """Draw n tokens, each the input of the next `step`, from ids (1,) to a state (H,)."""
         ids = indices("seed_ix", [seed_ix])
         check_range("seed_ix", ids, self.vocab_size)
         tokens: list[int] = []

@@ -19,9 +19,9 @@ from .vocabulary import Policy, Vocabulary
 
 VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
 
-# Up to this size in bytes, a text is encoded anew each time and stays in memory.
+# Up to this size in bytes, a text is encoded each time and stays in memory.
 IN_MEMORY_BYTES = 1 << 22
-# Up to this size in bytes, a text is counted anew each time for a vocabulary.
+# Up to this size in bytes, a text is counted each time for a vocabulary.
 COUNTED_ANEW_BYTES = 1 << 20
 # Text seldom compresses better than this.
 _GZIP_RATIO = 8
@@ -141,25 +141,17 @@ class Corpus:
         fractions = _fractions(splits)
         held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
-        read = partial(read_documents, strip_licence=strip_licence, separator=separator)
         options = {"strip_licence": strip_licence, "separator": separator}
         if not isinstance(vocabulary, Vocabulary):
-            pieces = chain.from_iterable(read(files["train"]))
-            vocabulary = _make_vocabulary(vocabulary, pieces, files["train"], options)
+            vocabulary = _make_vocabulary(vocabulary, files["train"], options)
         if documents:
             vocabulary = vocabulary.with_documents()
         if vocabulary.eod_id is not None:
             options["separator"] = ""
-        read = partial(read, errors=vocabulary.text_errors, separator=options["separator"])
-        encoded = {}
-        for name, sources in files.items():
-            if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
-                encoded[name] = encode_in_memory(read(sources), vocabulary, policy)
-            else:
-                key = _cache_key(sources, vocabulary, options | {"policy": policy})
-                encoded[name] = encode_cached(key, read(sources), vocabulary, policy)
-            if not encoded[name].stream:
-                raise TextError(f"{sources[0]}: expected text, got none")
+        encoded = {
+            name: _encode_files(sources, vocabulary, policy, options)
+            for name, sources in files.items()
+        }
         return cls(vocabulary, encoded, fractions)
 
     def __repr__(self) -> str:
@@ -189,13 +181,13 @@ class Corpus:
 
 def _fractions(splits: Mapping[str, object]) -> dict[str, float]:
     """Splits that are fractions of the text, in order."""
-    fractions = {n: share for n, share in splits.items() if isinstance(share, int | float)}
-    for name, share in fractions.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {share!r}")
+    fractions = {n: value for n, value in splits.items() if isinstance(value, int | float)}
+    for name, value in fractions.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {value!r}")
     if sum(fractions.values()) >= 1:
         raise ValueError(f"valid, test: expected less than 1 together, got {fractions}")
-    return {name: share for name, share in fractions.items() if share}
+    return {name: value for name, value in fractions.items() if value}
 
 
 def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, TokenStream]:
@@ -211,24 +203,23 @@ def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, Token
 
 
 def _find_files(paths: PathOrPaths, held_out: Mapping[str, PathOrPaths]) -> dict[str, list[Path]]:
-    apart = {name: find_sources(sources) for name, sources in held_out.items()}
-    taken = {path.resolve() for sources in apart.values() for path in sources}
-    train = [path for path in find_sources(paths) if path.resolve() not in taken]
+    """Files of every split; held-out ones are left out of training."""
+    separate = {name: find_sources(sources) for name, sources in held_out.items()}
+    excluded = {path.resolve() for sources in separate.values() for path in sources}
+    train = [path for path in find_sources(paths) if path.resolve() not in excluded]
     if not train:
         raise TextError("corpus: all files are held out, expected at least one for training")
-    for sources in (train, *apart.values()):
+    for sources in (train, *separate.values()):
         if not any(path.stat().st_size for path in sources):
             raise TextError(f"{sources[0]}: empty file")
-    return {"train": train} | apart
+    return {"train": train} | separate
 
 
 def _make_vocabulary(
-    maker: Callable[[Iterable[str]], Vocabulary],
-    pieces: Iterable[str],
-    sources: list[Path],
-    options: dict[str, Any],
+    maker: Callable[[Iterable[str]], Vocabulary], sources: list[Path], options: dict[str, Any]
 ) -> Vocabulary:
     """Build a vocabulary, or load it from the cache if the maker is a method of `Vocabulary`."""
+    pieces = chain.from_iterable(read_documents(sources, **options))
     known = maker if isinstance(maker, partial) else partial(maker)
     named = known.func in (Vocabulary.characters, Vocabulary.words) and not known.args
     if not named or sum(map(_text_size, sources)) <= COUNTED_ANEW_BYTES:
@@ -236,6 +227,21 @@ def _make_vocabulary(
     about = [__version__, known.func.__name__, repr(sorted(known.keywords.items())), options]
     key = _checksum([_contents(sources), about])
     return vocabulary_cached(key, lambda: maker(pieces))
+
+
+def _encode_files(
+    sources: list[Path], vocabulary: Vocabulary, policy: Policy, options: dict[str, Any]
+) -> Encoded:
+    """Encode files, into memory or the cache by their size."""
+    documents = read_documents(sources, errors=vocabulary.text_errors, **options)
+    if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
+        encoded = encode_in_memory(documents, vocabulary, policy)
+    else:
+        key = _cache_key(sources, vocabulary, options | {"policy": policy})
+        encoded = encode_cached(key, documents, vocabulary, policy)
+    if not encoded.stream:
+        raise TextError(f"{sources[0]}: expected text, got none")
+    return encoded
 
 
 def _text_size(path: Path) -> int:

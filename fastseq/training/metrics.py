@@ -14,7 +14,7 @@ _LABELS = {"train_loss": "loss", "valid_loss": "valid", "tokens_per_second": "to
 
 
 class Throughput:
-    """Measures tokens per second from a moment on.
+    """Measures tokens per second since a given time.
 
     Parameters
     ----------
