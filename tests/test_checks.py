@@ -1,4 +1,4 @@
-"""Checks of arguments: which values pass, and how the others are refused."""
+"""Checks of arguments: accepted values, and errors for the others."""
 
 import math
 
@@ -25,14 +25,14 @@ def test_an_integer_out_of_range(value, message):
 
 @pytest.mark.parametrize("check", [checks.check_real, checks.check_positive])
 @pytest.mark.parametrize("value", [True, "1", None, 1j])
-def test_no_number(check, value):
+def test_not_a_number(check, value):
     with pytest.raises(TypeError, match="rate: expected a number, got"):
         check("rate", value)
 
 
 @pytest.mark.parametrize("check", [checks.check_real, checks.check_positive])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_no_finite_number(check, value):
+def test_not_finite(check, value):
     with pytest.raises(ValueError, match="rate: expected a finite number, got"):
         check("rate", value)
 

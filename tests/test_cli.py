@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit status, one line of complaint, what is printed."""
+"""The command line from outside: exit status, one-line errors, output."""
 
 import argparse
 import json
@@ -26,9 +26,9 @@ TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps
 
 @pytest.fixture(autouse=True)
 def _stay(tmp_path, monkeypatch):
-    """Run where nothing is, and leave the number of threads alone."""
+    """Run in an empty folder, and restore the number of threads."""
     monkeypatch.chdir(tmp_path)
-    # Processes that are started take the fastseq that is tested.
+    # Subprocesses use the same fastseq.
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
     before = get_num_threads()
     yield
@@ -59,7 +59,7 @@ def fastseq(capsys):
 
 @pytest.fixture
 def refused(fastseq):
-    """Run a command that must fail with one line; that line."""
+    """Run a command that must fail with one line; return that line."""
 
     def run(*arguments, status=2):
         got, _, err = fastseq(*arguments)
@@ -205,7 +205,7 @@ def test_a_full_disk_has_status_1():
 
 
 def test_a_file_that_cannot_grow_is_named(text):
-    """A limit on the size of files stands in for a full disk: the system names no file either."""
+    """A limit on the size of files simulates a full disk, whose error names no file either."""
     resource = pytest.importorskip("resource")
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
     done = subprocess.run(
@@ -230,7 +230,7 @@ def test_a_closed_pipe_is_silent(text):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_training_that_is_stopped_goes_on(number, status, text, fastseq, tmp_path):
+def test_a_stopped_training_run_can_be_resumed(number, status, text, fastseq, tmp_path):
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
     command += ["--steps", "1000000", "--log-every", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -301,20 +301,20 @@ def test_train_with_few_options_leaves_a_run(level, fastseq, text, tmp_path):
     ([], 128), (["--embedding-size", "3"], 3), (["--embedding-size", "none"], None),
     (["--tie-weights", "--hidden-size", "6"], 6),
 ])  # fmt: skip
-def test_train_embeds_unless_told_otherwise(options, size, fastseq, text):
+def test_train_embeds_by_default(options, size, fastseq, text):
     status, _, err = fastseq("train", text, "--out", "run", *TINY, *options)
     assert status == 0, err
     assert json.loads(fastseq("info", "run", "--json")[1])["model"]["embedding_size"] == size
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
-def test_documents_are_learnt_to_their_end(level, fastseq, tmp_path):
+def test_the_end_of_documents_is_learnt(level, fastseq, tmp_path):
     texts = ["One fish.\n", "Red fox, blue sea!\n"]
     for n, content in enumerate(texts):
         (tmp_path / f"{n}.txt").write_text(content, encoding="utf-8")
     options = ["0.txt", "1.txt", "--out", "run", "--level", level, "--valid", "0"]
     if level == "word":
-        options += ["--vocabulary-size", "8"]  # the end of a document is no word
+        options += ["--vocabulary-size", "8"]  # the end of a document is not a word
     tiny = ["--hidden-size", "32", "--batch-size", "1", "--seq-length", "6"]
     status, _, err = fastseq("train", *options, *tiny, "--steps", "5", "--documents")
     assert status == 0, err
@@ -357,7 +357,7 @@ def test_sample_is_what_the_model_gives(fastseq, model):
     assert several["samples"] == lm.samples(3, "The ", 30, seed=5, temperature=0.5)
 
 
-def test_sample_tells_what_it_copied(fastseq, model, text):
+def test_sample_reports_copied_text(fastseq, model, text):
     options = ["--prime", "The cat sat", "--length", "0", "--novelty", text, "--json"]
     (copied,) = json.loads(fastseq("sample", model, *options)[1])["copied"]
     assert copied == {"tokens": 11, "text": "The cat sat"}

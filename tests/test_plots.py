@@ -1,4 +1,4 @@
-"""Pictures: whole files of the right kind, the same for the same figures."""
+"""Pictures: complete and reproducible files."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def test_curves_of_any_length(count, comparable):
     assert width > height > 300
 
 
-def test_several_curves_stand_in_two_columns():
+def test_several_curves_take_two_columns():
     one, two, three = (
         png_size(experiment_curves([result_of("word-rnn", [3.0, 2.0, 1.0])] * n))
         for n in (1, 2, 3)

@@ -54,7 +54,7 @@ def test_evaluate_is_the_mean_of_the_losses(lm, seq_length):
     assert lm.evaluate(ids, seq_length=seq_length) == found
 
 
-def test_without_carried_state_each_window_starts_anew(lm):
+def test_without_carried_state_each_window_starts_from_zero(lm):
     ids = CHARACTERS.encode(TEXT)
     parts = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
     found = lm.evaluate(ids, carry_state=False, seq_length=7)

@@ -1,4 +1,4 @@
-"""The whole run: what it prints, what it writes, and what it leaves alone."""
+"""The whole run: its output, the files it writes, and those it does not touch."""
 
 import base64
 import io
@@ -123,7 +123,7 @@ def test_the_report_is_whole_and_self_contained(run):
         assert f"{result.level:.1f}" in text
 
 
-def test_the_published_times_stand_in_the_table(corpus, tmp_path, capsys):
+def test_the_table_has_the_published_times(corpus, tmp_path, capsys):
     settings = Settings(seq_length=50, hidden_size=128, sample_length=1)
     (result,) = reproduce(corpus, ["char-rnn"], settings, out=tmp_path / "out")
     ratio = f"{139.0 / result.seconds:,.0f}×"
@@ -131,7 +131,7 @@ def test_the_published_times_stand_in_the_table(corpus, tmp_path, capsys):
     assert ratio in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
-def test_some_experiments_write_their_files_alone(corpus, tmp_path):
+def test_some_experiments_write_only_their_files(corpus, tmp_path):
     reproduce(corpus, ["word-lstm"], SETTINGS, out=tmp_path / "out")
     expected = {"rnn_lstm_output.txt", "plots_lstm/lstm_word.png", "results.json", "report.html"}
     assert set(files_below(tmp_path / "out")) == expected
@@ -141,7 +141,7 @@ def test_some_experiments_write_their_files_alone(corpus, tmp_path):
     ("python-manual", "--corpus verne"),
     (None, "--corpus"),
 ])  # fmt: skip
-def test_the_corpus_and_the_way_to_another_are_told(corpus_name, other, tmp_path, capsys):
+def test_the_corpus_is_named_with_an_alternative(corpus_name, other, tmp_path, capsys):
     reproduce(corpus_name, ["char-rnn"], SETTINGS, out=tmp_path / "out")
     first = capsys.readouterr().out.split("Kernels")[0]
     assert first.startswith("Corpus: ")
