@@ -1,8 +1,8 @@
-"""Every benchmark, one after the other, results into `benchmarks/results/`.
+"""Run every benchmark and write the results to `benchmarks/results/`.
 
     python -m benchmarks.all [--only training] [--quick]
 
-Each runs in a process of its own. On an idle machine all of it takes some ten minutes.
+Each benchmark runs in its own process. On an idle machine they take about ten minutes.
 """
 
 import subprocess
@@ -34,9 +34,13 @@ RUNS = (
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round each: whether it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round each, to see whether it runs"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    parser.add_argument("--only", default="", metavar="TEXT", help="results whose name has this")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="results whose name contains this"
+    )
     args = parser.parse_args()
     failed = []
     for name, (script, *more) in chosen(RUNS, args.only, lambda run: run[0]):

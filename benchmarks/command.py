@@ -1,4 +1,4 @@
-"""What all benchmark commands share: options, threads, and a file that says what ran where."""
+"""Common parts of the benchmark commands: options, threads, and the file of results."""
 
 import json
 import os
@@ -18,24 +18,30 @@ import fastseq
 from benchmarks.timing import clock_name, use_processor_time
 
 PEERS = ("torch", "onnxruntime", "onnx", "scipy")
-PRODUCT = 2048  # rows and columns of the product that tells NumPy's speed
+PRODUCT = 2048  # rows and columns of the reference product
 
 Row = dict[str, Any]
 Named = TypeVar("Named")
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def options(description: str, rounds: int = 9) -> ArgumentParser:
-    """A parser with the options that every command has."""
+    """Build a parser with the options that all commands have."""
     parser = ArgumentParser(description=description.strip().splitlines()[0])
-    parser.add_argument("--threads", type=_threads, default=1, metavar="N", help="number or all")
+    parser.add_argument(
+        "--threads", type=_threads, default=1, metavar="N", help="a number, or all"
+    )
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each side")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this")
-    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a busy machine")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains this")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="time the processor: for one thread on a busy machine",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     return parser
 
@@ -45,7 +51,7 @@ def _threads(text: str) -> int:
 
 
 def start(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
-    """Parse, limit every library to the number of threads asked for, say what runs."""
+    """Parse the arguments, set the number of threads, print the environment."""
     args = parser.parse_args(arguments)
     if args.cpu_time:
         if args.threads > 1:
@@ -59,7 +65,7 @@ def start(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
 
 
 def set_threads(count: int) -> None:
-    """Limit fastseq, NumPy and, where it has been imported, PyTorch."""
+    """Limit the threads of fastseq, NumPy and, if it is imported, PyTorch."""
     fastseq.set_num_threads(count)
     threadpool_limits(count, user_api="blas")
     if "torch" in sys.modules:
@@ -67,7 +73,7 @@ def set_threads(count: int) -> None:
 
 
 def environment() -> Row:
-    """Processor, build, threads and versions: what a figure means nothing without."""
+    """Processor, build, threads and versions, which belong to every figure."""
     pools = ThreadpoolController().info()
     return fastseq.show_config() | {
         "platform": platform.platform(),
@@ -90,12 +96,12 @@ def _version(name: str) -> str | None:
 
 
 def chosen(cases: Iterable[Named], only: str, name: Callable[[Named], str] = str) -> list[Named]:
-    """Cases whose name holds `only`.
+    """Select the cases whose name contains `only`.
 
     Raises
     ------
     SystemExit
-        None does.
+        There are none.
     """
     cases = list(cases)
     found = [case for case in cases if only in name(case)]
@@ -105,7 +111,7 @@ def chosen(cases: Iterable[Named], only: str, name: Callable[[Named], str] = str
 
 
 def save(path: Path | None, rows: Sequence[Row], **more: Any) -> None:
-    """Write rows and the environment as JSON, if there is a path."""
+    """Write rows and environment as JSON, if a path is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         document = {"config": environment(), **more, "rows": list(rows)}
@@ -113,7 +119,7 @@ def save(path: Path | None, rows: Sequence[Row], **more: Any) -> None:
 
 
 def numpy_product() -> Callable[[], object]:
-    """NumPy's product of two square float32 matrices, the yardstick of a machine."""
+    """NumPy's product of two square float32 matrices, as a reference for the machine."""
     a, b = np.random.default_rng(0).standard_normal((2, PRODUCT, PRODUCT), np.float32)
     out = np.empty_like(a)
     return lambda: np.matmul(a, b, out)

@@ -1,4 +1,4 @@
-"""Pictures of results, in the style of fastseq's own."""
+"""Pictures of results, in the style of `fastseq.plots`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ COLORS = (BLUE, ORANGE, "#2e8b57", "#8e4fa8")
 
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure (inches) to draw on, written as a PNG afterwards."""
+    """Open a figure of this size in inches; it is written as a PNG afterwards."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure

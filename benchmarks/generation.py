@@ -2,9 +2,8 @@
 
     python -m benchmarks.generation [--hidden 128] [--rounds 9] [--json FILE]
 
-One row, one token after the other, drawn from the softmax. fastseq gives numbers
-(`sample_tokens`) or a text (`sample`); PyTorch's loop, in whichever way of writing it takes least
-time, gives numbers.
+One row of tokens is drawn from the softmax, one token at a time. fastseq returns numbers
+(`sample_tokens`) or a text (`sample`); PyTorch's loop, in its fastest form, returns numbers.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from fastseq import LanguageModel
 from fastseq.text import Vocabulary
 
 VOCABULARY = 256
-OURS, THEIRS = 2000, 200  # tokens of one call
+OURS, THEIRS = 2000, 200  # tokens per call
 GOAL_TOKENS, GOAL_RATIO = 150_000, 30
 
 

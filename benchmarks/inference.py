@@ -2,19 +2,19 @@
 
     python -m benchmarks.inference [--only gru] [--threads 1] [--rounds 9] [--json FILE]
 
-Both compute the same layer on the same input and initial states, and give all outputs and the
-final states; that they agree is checked first. onnxruntime is called in whichever of its two ways
-takes less time: plainly, or with inputs bound once and outputs left in its own memory.
+Both compute the same layer on the same input and initial states, and return all outputs and the
+final states; the script first checks that they agree. onnxruntime is called in the faster of two
+ways: plainly, or with inputs bound once and outputs left in its own memory.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.cases import INFERENCE, Inference
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.onnx_layer import bound_call, plain_call, session
 from benchmarks.timing import fastest, interleave, ratio_range
+from benchmarks.workloads import INFERENCE, InferenceWorkload
 from fastseq import nn
 
 CLASSES = {"rnn_tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -31,14 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(args.json, rows)
 
 
-def row_name(case: Inference) -> str:
+def row_name(case: InferenceWorkload) -> str:
     cell = case.cell.removesuffix("_tanh")
     name = f"{cell} I{case.I} H{case.H} B{case.B} T{case.T}"
     return f"{name} stepper" if case.stepper else name
 
 
-def layer_and_inputs(case: Inference) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[str, np.ndarray]]:
-    """A layer that does not learn; x (T, B, I) and initial states (1, B, H) by name."""
+def layer_and_inputs(
+    case: InferenceWorkload,
+) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[str, np.ndarray]]:
+    """A layer in `eval` mode; x (T, B, I) and initial states (1, B, H) by name."""
     rng = np.random.default_rng(0)
     names = ("h0", "c0") if case.cell == "lstm" else ("h0",)
     inputs = {"x": rng.standard_normal((case.T, case.B, case.I), np.float32)}
@@ -47,9 +49,9 @@ def layer_and_inputs(case: Inference) -> tuple[nn.RNN | nn.LSTM | nn.GRU, dict[s
 
 
 def our_call(
-    case: Inference, layer: nn.RNN | nn.LSTM | nn.GRU, inputs: dict[str, np.ndarray]
+    case: InferenceWorkload, layer: nn.RNN | nn.LSTM | nn.GRU, inputs: dict[str, np.ndarray]
 ) -> Callable[[], np.ndarray]:
-    """What is timed, from the initial states to the output (T, B, H)."""
+    """The timed call, from the initial states to the output (T, B, H)."""
     x, *states = inputs.values()
     state = tuple(states) if case.cell == "lstm" else states[0]
     if not case.stepper:
@@ -59,16 +61,16 @@ def our_call(
     return lambda: stepper(x[0])[None]
 
 
-def measure(case: Inference, rounds: int, threads: int) -> Row:
+def measure(case: InferenceWorkload, rounds: int, threads: int) -> Row:
     layer, inputs = layer_and_inputs(case)
     runtime = session(layer, threads)
     ours = our_call(case, layer, inputs)
     check_outputs(ours(), plain_call(runtime, inputs)()[0])
-    way = fastest({name: lambda make=make: make(runtime, inputs) for name, make in CALLS.items()})
-    timings = interleave({"onnxruntime": CALLS[way](runtime, inputs), "fastseq": ours}, rounds)
+    form = fastest({name: lambda make=make: make(runtime, inputs) for name, make in CALLS.items()})
+    timings = interleave({"onnxruntime": CALLS[form](runtime, inputs), "fastseq": ours}, rounds)
     seconds = {name: timing.seconds for name, timing in timings.items()}
     return {
-        "row": row_name(case), "onnxruntime_call": way,
+        "row": row_name(case), "onnxruntime_call": form,
         "onnxruntime_us": 1e6 * seconds["onnxruntime"], "fastseq_us": 1e6 * seconds["fastseq"],
         "ratio": seconds["onnxruntime"] / seconds["fastseq"],
         "ratio_range": ratio_range(timings["onnxruntime"], timings["fastseq"]),
@@ -77,7 +79,7 @@ def measure(case: Inference, rounds: int, threads: int) -> Row:
 
 
 def check_outputs(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """onnxruntime returns (T, directions, B, H).
+    """Compare the outputs; onnxruntime returns (T, directions, B, H).
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Memory: what an update with a vocabulary of 50,000 words holds at its peak (Linux).
+"""Memory: peak of an update with a vocabulary of 50,000 words (Linux).
 
     python -m benchmarks.memory [--vocabulary 50000] [--hidden 512] [--only fastseq] [--json FILE]
 
-Peak resident memory during updates, above what was resident before the model was made and above
-parameters, gradients and Adam's two arrays; each side in a process of its own. PyTorch holds the
+The figure is the peak resident memory during updates, minus that before the model is built, minus
+parameters, gradients and Adam's two arrays. Each side runs in its own process. PyTorch holds the
 logits and their gradient, arrays of T·B·V floats.
 """
 
@@ -15,9 +15,10 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, set_threads, start
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
+from fastseq._kernels.cells import BY_NAME
 
 GOAL = 300  # MiB
 MIB = 2**20
@@ -46,26 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(args.json, rows)
 
 
-def held(case: Training) -> int:
+def held(case: TrainingWorkload) -> int:
     """Bytes of parameters, gradients and the optimizer's arrays."""
     V, H = case.vocabulary, case.H
-    recurrent = GATES[case.cell] * H * (case.embedding + H + 2)
+    recurrent = len(BY_NAME[case.cell].gates) * H * (case.embedding + H + 2)
     return COPIES * FLOAT_BYTES * (V * case.embedding + recurrent + V * H + V)
 
 
-def measure(case: Training, side: str, threads: int) -> Row:
+def measure(case: TrainingWorkload, side: str, threads: int) -> Row:
     if side == "fastseq":
         start_update = fastseq_update
-    else:  # only in a process that runs PyTorch
+    else:  # imported only in the process that runs PyTorch
         pytorch = import_module("benchmarks.pytorch")
 
-        def start_update(case: Training):
+        def start_update(case: TrainingWorkload):
             return pytorch.update_of(pytorch.Model(case, "embedding"), case, "fused")
 
     set_threads(threads)
     before = resident("VmRSS")
     update = start_update(case)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: see man 5 proc
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak: see man 5 proc
     for _ in range(UPDATES):
         update()
     above = resident("VmHWM") - before - held(case)
@@ -77,7 +78,7 @@ def measure(case: Training, side: str, threads: int) -> Row:
 
 
 def resident(field: str) -> int:
-    """Bytes of physical memory of this process: now (VmRSS) or at most (VmHWM)."""
+    """Bytes of physical memory of this process: current (VmRSS) or peak (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1])
 

@@ -1,7 +1,7 @@
-"""A language model as short NumPy programs train one: one-hot vectors, a loop over time, Adagrad.
+"""A language model in the style of short NumPy programs: one-hot vectors, loops, Adagrad.
 
-The manner is that of A. Karpathy's min-char-rnn (2015), with an LSTM beside the RNN: whatever is
-done, is done for one token at a time, and every gradient is dense.
+It follows A. Karpathy's min-char-rnn (2015), with an LSTM in addition to the RNN: everything is
+computed for one token at a time, and every gradient is dense.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ from itertools import cycle
 
 import numpy as np
 
-from benchmarks.cases import Training
 from benchmarks.updates import windows
+from benchmarks.workloads import TrainingWorkload
 
 Arrays = dict[str, np.ndarray]
 EPSILON = 1e-10
@@ -21,12 +21,12 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 
 
 class NumpyModel:
-    """One recurrent layer, parameters named as fastseq's.
+    """One recurrent layer, with the parameter names of fastseq.
 
     Parameters
     ----------
     weights : mapping of str to ndarray
-        A `LanguageModel`'s; they are copied.
+        Parameters of a `LanguageModel`; they are copied.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
@@ -60,7 +60,7 @@ class NumpyModel:
         return o * np.tanh(c), c, (i, f, g, o)
 
     def step_back(self, dh, dc, h, c, c_before, gates):
-        """Gradients of the gates before activation and of the earlier c."""
+        """Gradients of the gates before activation and of the previous c."""
         if not self.lstm:
             return dh * (1 - h * h), dc
         i, f, g, o = gates
@@ -107,8 +107,8 @@ class NumpyModel:
         return loss / T, gradients, (hs[-1], cs[-1])
 
 
-def numpy_update(case: Training, weights: Mapping[str, np.ndarray]) -> Callable[[], float]:
-    """A call that trains on the next window and returns the mean loss before it."""
+def numpy_update(case: TrainingWorkload, weights: Mapping[str, np.ndarray]) -> Callable[[], float]:
+    """Build a call that trains on the next window and returns its mean loss before the update."""
     model = NumpyModel(weights)
     memory = {name: np.zeros_like(array) for name, array in model.weights.items()}
     feed, state = cycle(windows(case)), model.zero_state()

@@ -1,4 +1,4 @@
-"""onnxruntime's side: one recurrent layer of `fastseq.nn` as an ONNX model."""
+"""The side of onnxruntime: one recurrent layer of `fastseq.nn` as an ONNX model."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,13 +8,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastseq import nn
 
-# ONNX stores gates in another order: PyTorch's block for each of its blocks.
+# Operator, and the gates of PyTorch in the order of ONNX.
 OPERATORS = {"rnn_tanh": ("RNN", (0,)), "lstm": ("LSTM", (0, 3, 1, 2)), "gru": ("GRU", (1, 0, 2))}
 OPSET, IR_VERSION = 17, 9
 
 
 def session(layer: nn.RNN | nn.LSTM | nn.GRU, threads: int) -> onnxruntime.InferenceSession:
-    """A session with the layer's weights; its inputs are x, h0 and, for an LSTM, c0."""
+    """Build a session with the layer's weights; its inputs are x, h0 and, for an LSTM, c0."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
@@ -61,14 +61,14 @@ def _float(name: str, ndim: int):
 def plain_call(
     runtime: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
 ) -> Callable[[], list[np.ndarray]]:
-    """The usual way: arrays in, fresh arrays out."""
+    """The usual call: arrays in, new arrays out."""
     return lambda: runtime.run(None, inputs)
 
 
 def bound_call(
     runtime: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
 ) -> Callable[[], list[onnxruntime.OrtValue]]:
-    """With inputs bound once, outputs left in onnxruntime's own memory."""
+    """A call with inputs bound once and outputs left in onnxruntime's own memory."""
     binding = runtime.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))

@@ -1,9 +1,9 @@
-"""Products: the kernels' `matmul` against `np.matmul`, on the shapes that training takes.
+"""Products: the kernels' `matmul` against `np.matmul`, on the shapes of training.
 
     python -m benchmarks.products [--only lstm-128] [--threads 1] [--rounds 9] [--json FILE]
 
-GFLOP/s of out = a @ b + bias by both (NumPy without the bias). The products of one time step are
-here as a single call each, which packs the weight again; inside a sequence it is packed once.
+The figures are GFLOP/s of out = a @ b + bias (NumPy without the bias). The product of a time step
+is a single call here, which packs the weight; within a sequence the weight is packed only once.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.timing import interleave
+from benchmarks.workloads import TRAINING, TrainingWorkload
 from fastseq import backend
+from fastseq._kernels.cells import BY_NAME
 
 
 @dataclass(frozen=True)
 class Product:
-    """out (M, N) = a (M, K) @ b (K, N); a transposed matrix is a view, as in training."""
+    """out (M, N) = a (M, K) @ b (K, N). A transposed matrix is a view, as in training."""
 
     name: str
     M: int
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def products() -> list[Product]:
-    """Each shape once, under the name of the first workload that has it."""
+    """Every shape once, named after the first workload with it."""
     shapes = {}
     for case in TRAINING:
         for product in _products(case):
@@ -65,9 +66,9 @@ def products() -> list[Product]:
     return [*shapes.values(), Product("square 2048", 2048, 2048, 2048)]
 
 
-def _products(case: Training) -> list[Product]:
+def _products(case: TrainingWorkload) -> list[Product]:
     name, H, V, rows = case.name, case.H, case.vocabulary, case.tokens
-    width = GATES[case.cell] * H
+    width = len(BY_NAME[case.cell].gates) * H
     return [
         Product(f"{name} step", case.B, width, H, b_transposed=True),
         Product(f"{name} step backward", case.B, H, width),

@@ -2,24 +2,23 @@
 
     python -m benchmarks.pure_python [--only word] [--rounds 2] [--json FILE]
 
-Three tables. First the experiments' updates by fastseq's own kernels in plain Python (the oracle)
-against the compiled ones, in the same run, with losses compared; then updates of the same size by
-a short NumPy program; then the time in which fastseq trains the four of them. On one thread.
+The script prints three tables, all for one thread: updates of the experiments by the plain-Python
+kernels (the oracle) and by the compiled ones, in the same run and with losses compared; updates of
+the same size by a short NumPy program; and the time of the four whole experiments.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.cases import TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.numpy_model import numpy_update
 from benchmarks.timing import interleave
 from benchmarks.training import check_losses
 from benchmarks.updates import fastseq_update, language_model
+from benchmarks.workloads import TRAINING, TrainingWorkload
 from fastseq import backend
-from fastseq.benchmark import bench
-from fastseq.experiments import EXPERIMENTS, Settings, prepare, train
-from fastseq.reproduction import one_thread
+from fastseq.reproduce.benchmark import bench
+from fastseq.reproduce.experiments import EXPERIMENTS, Settings, prepare, train
 from fastseq.text import datasets
 
 ORACLE_GOALS = {"word-rnn": 3000, "word-lstm": 3000}
@@ -30,13 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__, rounds=2)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--length", type=int, default=50)
-    parser.add_argument("--updates", type=int, default=100, help="of the whole trainings")
+    parser.add_argument(
+        "--updates", type=int, default=100, help="updates of the whole experiments"
+    )
     args = start(parser, arguments)
     settings = Settings(args.updates, args.hidden, args.length)
     names = chosen(EXPERIMENTS, args.only)
     oracle = against_oracle(names, args.rounds, settings)
     numpy = against_numpy(names, args.rounds, settings)
-    total = whole_trainings(names, settings)
+    total = whole_experiments(names, settings)
     save(args.json, oracle + numpy, total_seconds=total, total_goal=TOTAL_GOAL)
 
 
@@ -64,7 +65,7 @@ def against_numpy(names: Sequence[str], rounds: int, settings: Settings) -> list
     return rows
 
 
-def race_numpy(case: Training, rounds: int) -> Row:
+def race_numpy(case: TrainingWorkload, rounds: int) -> Row:
     weights = language_model(case).state_dict()
     theirs, ours = numpy_update(case, weights), fastseq_update(case, weights)
     check_losses(case, ours, theirs)
@@ -84,11 +85,11 @@ def line(row: Row) -> str:
     )
 
 
-def whole_trainings(names: Sequence[str], settings: Settings) -> dict[str, float]:
-    """Seconds of each experiment, samples included, and of all together."""
+def whole_experiments(names: Sequence[str], settings: Settings) -> dict[str, float]:
+    """Seconds of each experiment, including samples, and of all together."""
     dataset = datasets.find("python-manual")
     seconds = {}
-    with one_thread(backend.get_backend()):
+    with backend.one_thread(backend.get_backend()):
         for name in names:
             *_, result = train(prepare(EXPERIMENTS[name], dataset, settings), settings)
             seconds[name] = result.seconds

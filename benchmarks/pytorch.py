@@ -1,4 +1,4 @@
-"""PyTorch's side: the same models, updates and generation in the form that runs fastest."""
+"""The side of PyTorch: the same models, updates and generation in their fastest form."""
 
 import copy
 from collections.abc import Callable
@@ -9,29 +9,29 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.cases import Training
 from benchmarks.timing import fastest
 from benchmarks.updates import windows
+from benchmarks.workloads import TrainingWorkload
 
 CELLS = {"rnn_tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
 
 
 class Model(nn.Module):
-    """Embedding or one-hot, recurrent layers, linear; parameters are named as fastseq's.
+    """Embedding or one-hot, recurrent layers, linear, with the parameter names of fastseq.
 
     Parameters
     ----------
-    case : Training
-    fed : {"one-hot", "embedding"}
-        An embedding has the size of the hidden state where the case has none.
+    case : TrainingWorkload
+    input_form : {"one-hot", "embedding"}
+        The embedding has the hidden size if the workload specifies none.
     """
 
-    def __init__(self, case: Training, fed: str) -> None:
+    def __init__(self, case: TrainingWorkload, input_form: str) -> None:
         super().__init__()
         self.vocabulary = V = case.vocabulary
-        size = V if fed == "one-hot" else case.embedding or case.H
-        self.embedding = None if fed == "one-hot" else nn.Embedding(V, size)
+        size = V if input_form == "one-hot" else case.embedding or case.H
+        self.embedding = None if input_form == "one-hot" else nn.Embedding(V, size)
         self.rnn = CELLS[case.cell](size, case.H, case.layers)
         self.head = nn.Linear(case.H, V)
 
@@ -49,12 +49,12 @@ class Model(nn.Module):
 
 
 def detach(state):
-    """Truncated back-propagation: values go on, gradients do not."""
+    """Truncate back-propagation: keep the values without their graph."""
     return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
 
-def update_of(model: Model, case: Training, optimizer_form: str) -> Callable[[], float]:
-    """A call that trains on the next window and returns the mean loss before it."""
+def update_of(model: Model, case: TrainingWorkload, optimizer_form: str) -> Callable[[], float]:
+    """Build a call that trains on the next window and returns its mean loss before the update."""
     parameters = list(model.parameters())
     optimizer = OPTIMIZERS[case.optimizer](parameters, lr=case.lr, **{optimizer_form: True})
     tensors = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in windows(case)]
@@ -78,8 +78,8 @@ def update_of(model: Model, case: Training, optimizer_form: str) -> Callable[[],
     return update
 
 
-def best_optimizer(case: Training, model: Model) -> str:
-    """Which form of the optimizer takes least time for one step."""
+def best_optimizer(case: TrainingWorkload, model: Model) -> str:
+    """Find the form of the optimizer that takes the least time for one step."""
 
     def maker(form: str) -> Callable[[], Callable[[], object]]:
         parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
@@ -90,8 +90,8 @@ def best_optimizer(case: Training, model: Model) -> str:
     return fastest({form: maker(form) for form in ("fused", "foreach")})
 
 
-def best_recurrence(case: Training, model: Model, form: str) -> bool:
-    """Whether to use oneDNN: it computes the LSTM alone, and not always in less time."""
+def best_recurrence(case: TrainingWorkload, model: Model, form: str) -> bool:
+    """Whether oneDNN is faster; it only applies to the LSTM."""
 
     def maker(on: bool) -> Callable[[], Callable[[], object]]:
         def make() -> Callable[[], object]:
@@ -105,20 +105,20 @@ def best_recurrence(case: Training, model: Model, form: str) -> bool:
 
 
 def pytorch_update(
-    case: Training, fed: str
+    case: TrainingWorkload, input_form: str
 ) -> tuple[Callable[[], float], dict[str, np.ndarray], str]:
-    """PyTorch's best update of a case; leaves oneDNN on or off as this is faster.
+    """Build PyTorch's fastest update of a workload; this switches oneDNN on or off.
 
     Returns
     -------
     update : callable
     weights : dict of str to ndarray
-        That it starts from.
+        Initial weights.
     form : str
-        Which form was found to be best.
+        Name of the fastest form.
     """
     torch.manual_seed(0)
-    model = Model(case, fed)
+    model = Model(case, input_form)
     form = best_optimizer(case, model)
     onednn = best_recurrence(case, model, form)
     torch.backends.mkldnn.set_flags(onednn)
@@ -135,15 +135,17 @@ class Generator(nn.Module):
     Parameters
     ----------
     vocabulary, hidden_size : int
-    fed : {"one-hot", "embedding"}
+    input_form : {"one-hot", "embedding"}
     whole_layer : bool
         Run `nn.LSTM` on sequences of one step instead of `nn.LSTMCell`.
     """
 
-    def __init__(self, vocabulary: int, hidden_size: int, fed: str, whole_layer: bool) -> None:
+    def __init__(
+        self, vocabulary: int, hidden_size: int, input_form: str, whole_layer: bool
+    ) -> None:
         super().__init__()
-        size = vocabulary if fed == "one-hot" else hidden_size
-        table = torch.eye(vocabulary) if fed == "one-hot" else torch.randn(vocabulary, size)
+        size = vocabulary if input_form == "one-hot" else hidden_size
+        table = torch.eye(vocabulary) if input_form == "one-hot" else torch.randn(vocabulary, size)
         self.register_buffer("table", table)  # a row of the identity is a one-hot vector
         self.whole_layer = whole_layer
         self.cell = (nn.LSTM if whole_layer else nn.LSTMCell)(size, hidden_size)
@@ -166,11 +168,13 @@ class Generator(nn.Module):
 
 
 def best_generator(vocabulary: int, hidden_size: int, count: int) -> tuple[Generator, str]:
-    """Of all ways to write the loop, the one that takes least time; and its name."""
+    """Find the fastest form of the loop; return it with its name."""
     generators = {
-        f"{'LSTM' if whole else 'LSTMCell'}, {fed}": Generator(vocabulary, hidden_size, fed, whole)
+        f"{'LSTM' if whole else 'LSTMCell'}, {input_form}": Generator(
+            vocabulary, hidden_size, input_form, whole
+        )
         for whole in (False, True)
-        for fed in ("one-hot", "embedding")
+        for input_form in ("one-hot", "embedding")
     }
     calls = {name: lambda g=g: lambda: g.generate(count) for name, g in generators.items()}
     best = fastest(calls)

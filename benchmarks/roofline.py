@@ -2,11 +2,10 @@
 
     python -m benchmarks.roofline [--only lstm] [--plot FILE] [--json FILE]
 
-A step multiplies B rows by the recurrent weight, and so does 2·B operations for each weight of 4
-bytes: B/2 operations per byte, if every weight is read once per step. No more than that many
-times the bandwidth of L2 can be done, nor more than the peak [1]_. The peak is that of the best
-large product, the bandwidth that of the best product of a matrix in L2 and a vector, each taken
-from the fastest round of several candidates.
+A step multiplies B rows by the recurrent weight: 2·B operations for each weight of 4 bytes, or B/2
+operations per byte if every weight is read once per step. The speed is limited by the bandwidth of
+L2 times that number, and by the peak [1]_. The peak is measured with large products, the bandwidth
+with products of a matrix in L2 and a vector; both are the fastest round of several candidates.
 
 References
 ----------
@@ -23,12 +22,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import COLORS, MUTED, picture
 from benchmarks.timing import interleave
 from fastseq import backend
-from fastseq.nn.cells import Direction
+from fastseq._kernels.cells import BY_NAME
+from fastseq._kernels.records import LayerCall, Weights
 from fastseq.nn.module import Parameter
 
 PEAK_SIZES = (512, 1024, 2048)
@@ -58,27 +57,31 @@ class Work(NamedTuple):
     @property
     def operations(self) -> int:
         products = 3 if self.training else 1
-        return 2 * products * T * self.B * GATES[self.cell] * self.H**2
+        return 2 * products * T * self.B * len(BY_NAME[self.cell].gates) * self.H**2
 
     def call(self) -> Callable[[], object]:
-        """One pass, over numbers that neither grow nor fade away from pass to pass."""
+        """One pass over values that keep their magnitude from pass to pass."""
         rng, B, H = np.random.default_rng(0), self.B, self.H
 
         def normal(*shape: int) -> np.ndarray:
             return rng.standard_normal(shape, np.float32) * np.float32(H**-0.5)
 
-        layer = Direction(self.cell, Parameter(normal(GATES[self.cell] * H, H)))
-        start_gates, dy, dh, dc = (
-            normal(*s) for s in ((T * B, layer.width), (T, B, H), (B, H), (B, H))
-        )
-        gates = layer.gates(T, B)
-        gates[...] = start_gates
+        cell = BY_NAME[self.cell]
+        layer = Recurrence(cell, False, None, Parameter(normal(len(cell.gates) * H, H)))
+        dy, dh, dc = normal(T * B, H), normal(B, H), normal(B, H)
+        saved, y, end = layer.save(T * B), normal(T * B, H), (normal(B, H), normal(B, H))
+        saved.gates[...] = normal(T * B, layer.width)
+        outputs = y, end[0], end[1] if cell.has_c else None
+        wanted = Weights(None, layer.w_hh.grad)
+
+        def forward() -> LayerCall:
+            return layer.forward(None, (None, None), outputs, None, saved)
 
         def train() -> None:
-            layer.forward()
-            layer.backward(dy, dh, dc, accumulate=False)
+            dstates = dh, dc if cell.has_c else None
+            layer.backward(forward(), dy, dstates, None, accumulate=False, weights=wanted)
 
-        return train if self.training else layer.forward
+        return train if self.training else forward
 
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -119,10 +122,10 @@ def measure(work: Work, rounds: int, peak: float, bandwidth: float) -> Row:
 
 
 def limit(B: Any, training: bool, peak: float, bandwidth: float) -> Any:
-    """GFLOP/s that B rows allow; B may be an array.
+    """Limit in GFLOP/s for B rows; B may be an array.
 
-    Of training's three equal products the gradient of W_hh is one over all steps at once, which
-    nothing but the peak limits.
+    Training consists of three equal products. The gradient of W_hh is a single product over all
+    steps, which only the peak limits.
     """
     step = np.minimum(peak, B * 2 / FLOAT_BYTES * bandwidth)
     return 3 / (2 / step + 1 / peak) if training else step
@@ -151,10 +154,10 @@ def measure_peak() -> float:
 
 
 def measure_bandwidth() -> float:
-    """GB/s at which a matrix that leaves room in L2 is multiplied by a vector."""
+    """GB/s of the product of a vector and a matrix that fits into L2 with room to spare."""
     best = 0.0
-    for share in (0.25, 0.5):
-        H = int((share * l2_bytes() / FLOAT_BYTES) ** 0.5) // 32 * 32
+    for fraction in (0.25, 0.5):
+        H = int((fraction * l2_bytes() / FLOAT_BYTES) ** 0.5) // 32 * 32
         w, (x, *_) = np.random.default_rng(0).standard_normal((2, H, H), np.float32)
         out = np.empty_like(x)
         sides = {"rows": partial(np.matmul, w, x, out), "columns": partial(np.matmul, x, w, out)}
@@ -165,13 +168,13 @@ def measure_bandwidth() -> float:
 
 
 def fastest_round(sides: Mapping[str, Callable[[], object]]) -> float:
-    """Seconds of the fastest side in its fastest round: a limit is what was reached once."""
+    """Seconds of the fastest side in its fastest round."""
     timings = interleave(sides, LIMIT_ROUNDS, TURN).values()
     return min(min(timing.rounds) for timing in timings)
 
 
 def l2_bytes() -> int:
-    """Size of a core's L2 cache, where Linux tells it."""
+    """Size of a core's L2 cache, or a default where Linux does not report it."""
     try:
         text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()
     except OSError:
@@ -183,7 +186,7 @@ def l2_bytes() -> int:
 
 
 def draw(path: Path, rows: Sequence[Row], peak: float, bandwidth: float) -> None:
-    """One panel for each kind of recurrence, in it a line for each hidden size."""
+    """Draw a panel for each kind of recurrence, with a line for each hidden size."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     with picture(path, 3.6 * len(kinds), 3.6) as figure:
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
@@ -196,8 +199,8 @@ def draw(path: Path, rows: Sequence[Row], peak: float, bandwidth: float) -> None
 
 
 def _draw_kind(axes: Axes, rows: Sequence[Row], peak: float, bandwidth: float) -> None:
-    cell, what = rows[0]["kind"].split()
-    axes.set_title(f"{cell.upper()} {what}")
+    cell, mode = rows[0]["kind"].split()
+    axes.set_title(f"{cell.upper()} {mode}")
     x = np.geomspace(BATCHES[0], BATCHES[-1], 200)
     axes.loglog(x, limit(x, rows[0]["training"], peak, bandwidth), color=MUTED, linewidth=1.2)
     for color, H in zip(COLORS, dict.fromkeys(row["H"] for row in rows), strict=False):

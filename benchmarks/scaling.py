@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--only H=] [--cell lstm] [--plot FILE] [--json FILE]
 
-Whole training updates as in `benchmarks.training`, V=96, E=64, Adam, around H=256, B=32, T=64:
-one size changes, the others stay.
+Whole training updates as in `benchmarks.training`, with V=96, E=64 and Adam. One size at a time
+differs from H=256, B=32, T=64.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES, TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import BLUE, ORANGE, picture
 from benchmarks.pytorch import pytorch_update
 from benchmarks.timing import interleave
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
+from fastseq._kernels.cells import BY_NAME
 
 SIZES = {
     "H": ("hidden size", (32, 64, 128, 256, 512, 1024)),
@@ -29,7 +30,7 @@ SIZES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--cell", choices=GATES, default="lstm")
+    parser.add_argument("--cell", choices=BY_NAME, default="lstm")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG")
     args = start(parser, arguments)
     rows = []
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(args.plot, rows, f"{args.cell.removesuffix('_tanh').upper()}, threads {args.threads}")
 
 
-def cases(cell: str) -> list[Training]:
+def cases(cell: str) -> list[TrainingWorkload]:
     base = next(case for case in TRAINING if case.name == "lstm-128")
     base = replace(base, cell=cell, H=256)
     return [
@@ -53,7 +54,7 @@ def cases(cell: str) -> list[Training]:
     ]
 
 
-def measure(case: Training, rounds: int) -> Row:
+def measure(case: TrainingWorkload, rounds: int) -> Row:
     theirs, weights, form = pytorch_update(case, "embedding")
     timings = interleave({"pytorch": theirs, "fastseq": fastseq_update(case, weights)}, rounds)
     speeds = {name: case.tokens / timing.seconds for name, timing in timings.items()}
@@ -65,7 +66,7 @@ def measure(case: Training, rounds: int) -> Row:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """One panel for each size that changes."""
+    """Draw a panel for each size that varies."""
     sizes = list(dict.fromkeys(row["size"] for row in rows))
     with picture(path, 4.2 * len(sizes), 3.6) as figure:
         panels = figure.subplots(1, len(sizes), squeeze=False)[0]

@@ -1,26 +1,26 @@
-"""Threads: two against one, for every row of training and inference.
+"""Threads: several against one, for every row of training and inference.
 
     python -m benchmarks.threads [--only lstm] [--threads 2] [--rounds 9] [--json FILE]
 
-fastseq alone, the same update or call on one thread and on several, in turns.
+Only fastseq runs: the same update or call alternates between one thread and several.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import fastseq
-from benchmarks.cases import INFERENCE, TRAINING, Inference
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.inference import layer_and_inputs, our_call, row_name
 from benchmarks.timing import interleave, ratio_range
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import INFERENCE, TRAINING, InferenceWorkload
 
-GOAL, GOAL_SMALL = 1.8, 0.95  # of batches from 16 rows on; of smaller ones: no slower
+GOAL, GOAL_SMALL = 1.8, 0.95  # ratio for batches of 16 rows or more; for smaller ones
 LARGE_BATCH = 16
 
 
 class Work(NamedTuple):
-    """Something to run on any number of threads."""
+    """A call to run on any number of threads."""
 
     name: str
     B: int
@@ -45,7 +45,7 @@ def works() -> list[Work]:
     return training + inference
 
 
-def forward(case: Inference) -> Callable[[], object]:
+def forward(case: InferenceWorkload) -> Callable[[], object]:
     return our_call(case, *layer_and_inputs(case))
 
 

@@ -1,19 +1,19 @@
-"""Timing that stands up to a noisy machine: all sides in turns, medians of many calls."""
+"""Timing on a noisy machine: alternating sides, medians of many calls."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, process_time
 
-TURN = 0.1  # seconds that a side has in each round, at least one call
+TURN = 0.1  # seconds of each side in a round, for at least one call
 
 _clock = perf_counter
 
 
 def use_processor_time() -> None:
-    """From now on time what the processor spends on this process, all threads together.
+    """From now on measure the processor time of this process, summed over threads.
 
-    That tells of work on one thread while others use the machine, and of nothing else.
+    This is only meaningful for one thread, on a machine that is busy with other work.
     """
     global _clock
     _clock = process_time
@@ -25,14 +25,14 @@ def clock_name() -> str:
 
 @dataclass
 class Timing:
-    """What one side took.
+    """Times of one side.
 
     Attributes
     ----------
     rounds : list of float
-        Seconds of a call: the median of each round.
+        Seconds per call: the median of each round.
     calls : int
-        How many were timed.
+        Number of timed calls.
     """
 
     rounds: list[float] = field(default_factory=list)
@@ -44,10 +44,10 @@ class Timing:
         return median(self.rounds)
 
     def turn(self, call: Callable[[], object], seconds: float) -> None:
-        """Time calls for a while.
+        """Time calls for this many seconds.
 
-        The first does not count where there are others: it pays for caches that the other
-        side has filled, and for threads of the other side that still spin.
+        The first call does not count if there are others: it suffers from caches that the other
+        side has filled, and from threads of the other side that still spin.
         """
         durations = []
         clock, end = _clock, perf_counter() + seconds
@@ -65,8 +65,8 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time several sides in turns, after a warm-up.
 
-    Every second round runs in the opposite order, so that a machine that slows down or speeds
-    up meanwhile favours nobody.
+    Every second round runs in the opposite order, so that a machine whose speed changes favours
+    neither side.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def ratio_range(slow: Timing, fast: Timing) -> tuple[float, float]:
 def fastest(
     makers: Mapping[str, Callable[[], Callable[[], object]]], seconds: float = TURN
 ) -> str:
-    """Name of the call that takes least; each is made, tried for a moment and dropped."""
+    """Find the name of the fastest call; each is built, tried briefly and dropped."""
     trials = {}
     for name, make in makers.items():
         call, trial = make(), Timing()

@@ -1,18 +1,16 @@
-"""Training: whole updates by fastseq against PyTorch's best form of the same.
+"""Training: whole updates by fastseq against PyTorch's fastest form of the same.
 
     python -m benchmarks.training [--only lstm] [--threads 1] [--rounds 9] [--json FILE]
 
 An update is forward, loss, backward, clipping and optimizer, with the state carried from window
 to window. Both sides start from the same weights and read the same windows; their first losses
-must agree where they are the same model. That they are except where PyTorch is fed through an
-embedding while fastseq reads one-hot tokens: that is the cheapest way in which either side reads
-integers.
+must agree if they are the same model. They are, unless PyTorch uses an embedding while fastseq
+reads one-hot tokens, which are the cheapest ways for the two sides to read integers.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
-from benchmarks.cases import TRAINING, Training
 from benchmarks.command import (
     NUMPY_OPERATIONS,
     Row,
@@ -25,6 +23,7 @@ from benchmarks.command import (
 from benchmarks.pytorch import pytorch_update
 from benchmarks.timing import interleave, ratio_range
 from benchmarks.updates import fastseq_update
+from benchmarks.workloads import TRAINING, TrainingWorkload
 
 HEADER = (
     f"{'row':22} {'PyTorch':>9} {'fastseq':>9} {'ratio':>7} {'goal':>6}   "
@@ -34,23 +33,23 @@ HEADER = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = start(options(__doc__), arguments)
-    pairs = [(case, fed) for case in TRAINING for fed in case.goals]
+    pairs = [(case, input_form) for case in TRAINING for input_form in case.goals]
     rows = []
     print(f"{HEADER}\n{'':22} {'ms':>9} {'ms':>9}")
-    for case, fed in chosen(pairs, args.only, lambda pair: row_name(*pair)):
-        rows.append(measure(case, fed, args.rounds))
+    for case, input_form in chosen(pairs, args.only, lambda pair: row_name(*pair)):
+        rows.append(measure(case, input_form, args.rounds))
         print(line(rows[-1]), flush=True)
     save(args.json, rows)
 
 
-def row_name(case: Training, fed: str) -> str:
-    return f"{case.name} {fed}" if len(case.goals) > 1 else case.name
+def row_name(case: TrainingWorkload, input_form: str) -> str:
+    return f"{case.name} {input_form}" if len(case.goals) > 1 else case.name
 
 
-def measure(case: Training, fed: str, rounds: int) -> Row:
-    """Race both sides, and NumPy's large product beside them."""
-    theirs, weights, form = pytorch_update(case, fed)
-    same_model = (fed == "one-hot") == (case.embedding is None)
+def measure(case: TrainingWorkload, input_form: str, rounds: int) -> Row:
+    """Time both sides, and NumPy's large product as a reference."""
+    theirs, weights, form = pytorch_update(case, input_form)
+    same_model = (input_form == "one-hot") == (case.embedding is None)
     ours = fastseq_update(case, weights if same_model else None)
     if same_model:
         check_losses(case, ours, theirs)
@@ -58,26 +57,29 @@ def measure(case: Training, fed: str, rounds: int) -> Row:
     timings = interleave(sides, rounds)
     low, high = ratio_range(timings["pytorch"], timings["fastseq"])
     seconds = {name: timing.seconds for name, timing in timings.items()}
-    speed, yardstick = (
+    speed, reference = (
         operations / seconds[name] / 1e9
         for name, operations in (("fastseq", case.operations), ("numpy", NUMPY_OPERATIONS))
     )
     return {
-        "row": row_name(case, fed), "pytorch_form": form,
+        "row": row_name(case, input_form), "pytorch_form": form,
         "pytorch_ms": 1e3 * seconds["pytorch"], "fastseq_ms": 1e3 * seconds["fastseq"],
         "ratio": seconds["pytorch"] / seconds["fastseq"], "ratio_range": [low, high],
-        "goal": case.goals[fed], "calls": {name: t.calls for name, t in timings.items()},
+        "goal": case.goals[input_form], "calls": {name: t.calls for name, t in timings.items()},
         "tokens_per_second": case.tokens / seconds["fastseq"],
         "pytorch_tokens_per_second": case.tokens / seconds["pytorch"],
-        "gflops": speed, "numpy_gflops": yardstick, "share": speed / yardstick,
-        "share_goal": case.share,
+        "gflops": speed, "numpy_gflops": reference, "share": speed / reference,
+        "share_goal": case.speed_goal,
     }  # fmt: skip
 
 
 def check_losses(
-    case: Training, ours: Callable[[], float], theirs: Callable[[], float], updates: int = 2
+    case: TrainingWorkload,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    updates: int = 2,
 ) -> None:
-    """Both sides do the same work: their losses are the same, update after update.
+    """Check that both sides have the same loss in every update.
 
     Raises
     ------

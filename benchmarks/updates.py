@@ -1,30 +1,30 @@
-"""fastseq's side: whole updates of a language model, as a training loop makes them."""
+"""The side of fastseq: whole updates of a language model, as in a training loop."""
 
 from collections.abc import Callable, Mapping
 from itertools import cycle
 
 import numpy as np
 
-from benchmarks.cases import Training
+from benchmarks.workloads import TrainingWorkload
 from fastseq import LanguageModel, optim
 from fastseq.nn.utils import clip_coefficient
 from fastseq.text import Vocabulary
 
 OPTIMIZERS = {"adam": optim.Adam, "adagrad": optim.Adagrad}
-WINDOWS = 8  # different ones, over and over
+WINDOWS = 8  # distinct windows, used repeatedly
 
 Window = tuple[np.ndarray, np.ndarray]
 
 
-def windows(case: Training, count: int = WINDOWS) -> list[Window]:
-    """Inputs and targets of shape (T, B), uniformly random: as many distinct tokens as can be."""
+def windows(case: TrainingWorkload, count: int = WINDOWS) -> list[Window]:
+    """Uniformly random inputs and targets of shape (T, B)."""
     rng = np.random.default_rng(7)
-    lane = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
+    stream = rng.integers(case.vocabulary, size=(count * case.T + 1, case.B))
     starts = range(0, count * case.T, case.T)
-    return [(lane[s : s + case.T], lane[s + 1 : s + 1 + case.T]) for s in starts]
+    return [(stream[s : s + case.T], stream[s + 1 : s + 1 + case.T]) for s in starts]
 
 
-def language_model(case: Training) -> LanguageModel:
+def language_model(case: TrainingWorkload) -> LanguageModel:
     cell = case.cell.removesuffix("_tanh")
     return LanguageModel(
         Vocabulary.codes(case.vocabulary), cell, case.H, case.layers, case.embedding
@@ -32,15 +32,15 @@ def language_model(case: Training) -> LanguageModel:
 
 
 def fastseq_update(
-    case: Training, weights: Mapping[str, np.ndarray] | None = None
+    case: TrainingWorkload, weights: Mapping[str, np.ndarray] | None = None
 ) -> Callable[[], float]:
-    """A call that trains on the next window and returns the mean loss before it.
+    """Build a call that trains on the next window and returns its mean loss before the update.
 
     Parameters
     ----------
-    case : Training
+    case : TrainingWorkload
     weights : mapping of str to ndarray, optional
-        What to start from.
+        Initial weights.
     """
     lm = language_model(case)
     if weights is not None:

@@ -1,9 +1,9 @@
-"""A training script for the original neural_bytes; only its two imports name fastseq.
+"""A training script for the original neural_bytes, with only its two imports changed.
 
     python examples/neural_bytes_verne.py [TEXT] [char|word] [rnn|lstm]
 
-TEXT is a file in UTF-8, a novel by Jules Verne for instance. Without it the text is the part
-of the Python manual that comes with every Python.
+TEXT is a file in UTF-8, such as a novel by Jules Verne. The default is the part of the Python
+manual that every Python includes.
 """
 
 import random
@@ -37,7 +37,7 @@ def read_text(path):
 
 
 def encode(text, level):
-    """Indices of the text's tokens, the token of every index, and what stands between two."""
+    """Indices of the text's tokens, the token of every index, and the separator of tokens."""
     if level == "char":
         char_to_ix, ix_to_char = build_ascii_vocab()
         return text_to_indices(text, char_to_ix), ix_to_char, ""

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
         show_config,
         use_backend,
     )
-    from .lm import LanguageModel, Trainer, TrainingConfig
+    from .lm import LanguageModel
     from .nn.module import no_grad
-    from .serialization import load_file, save_file
+    from .storage.serialization import load_file, save_file
     from .text import Corpus, Vocabulary
+    from .training import Trainer, TrainingConfig
 
 __all__ = [
     "Corpus",
@@ -39,18 +40,26 @@ __all__ = [
     "use_backend",
 ]
 
-# Names are imported when they are first used, so that the command line can answer Ctrl-C, and
-# complain of a wrong environment, before anything that takes long.
-_SUBMODULES = ("backend", "lm", "nn", "optim", "serialization", "text")
-_HOMES = ("backend", "lm", "nn.module", "serialization", "text")  # of the other names
+# Names are imported on first use, so that the command line can handle Ctrl-C and report a
+# wrong environment before any slow import.
+_MODULES = {
+    "backend": "backend",
+    "lm": "lm",
+    "nn": "nn",
+    "optim": "optim",
+    "serialization": "storage.serialization",
+    "text": "text",
+    "training": "training",
+}
+_HOMES = ("backend", "lm", "nn.module", "storage.serialization", "text", "training")
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name in _SUBMODULES:
-            return import_module(f"{__name__}.{name}")
+        if name in _MODULES:
+            return import_module(f"{__name__}.{_MODULES[name]}")
         if name in __all__:
             for home in (import_module(f"{__name__}.{home}") for home in _HOMES):
                 if hasattr(home, name):

@@ -1,4 +1,4 @@
-"""Where the command starts: what takes long is imported once Ctrl-C has an answer."""
+"""Entry point of the command: handles Ctrl-C before any slow import."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main() -> int:
-    """Run the command line; its exit status. See `fastseq.cli.main`."""
+    """Run the command line and return its exit status; see `fastseq.cli.main`."""
     _on_ctrl_c(_quit)
     try:
         from .cli import main as run
-    except (ImportError, ValueError) as error:  # of FASTSEQ_BACKEND, or something not installed
+    except (ImportError, ValueError) as error:  # from FASTSEQ_BACKEND, or a missing package
         print(f"fastseq: error: {error}", file=sys.stderr)
         return BAD_INPUT
     try:
         _on_ctrl_c(signal.default_int_handler)
         return run()
-    except KeyboardInterrupt:  # before or after the command itself
+    except KeyboardInterrupt:  # just before or after the command itself
         return INTERRUPTED
     finally:
         _on_ctrl_c(_quit)
 
 
 def _on_ctrl_c(handler: Any) -> None:
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # ignored in a background job
         signal.signal(signal.SIGINT, handler)
 
 
 def _quit(*_: object) -> None:
-    """End at once: an exception could be lost within an import, or be taken for its failure."""
+    """Exit at once: an import could swallow an exception, or seem to fail because of it."""
     os._exit(INTERRUPTED)
 
 

@@ -90,6 +90,18 @@ def use_backend(name: str) -> Iterator[None]:
         set_backend(before)
 
 
+@contextmanager
+def one_thread(name: str) -> Iterator[None]:
+    """Run the block on one thread with the named kernels."""
+    before = get_num_threads()
+    with use_backend(name):
+        set_num_threads(1)
+        try:
+            yield
+        finally:
+            set_num_threads(before)
+
+
 def set_num_threads(count: int) -> None:
     """Use at most `count` threads; small work runs on one whatever is set.
 

@@ -1,4 +1,4 @@
-"""What the commands do with their arguments: public calls, and printing what they return."""
+"""The commands: each makes public calls and prints their results."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import backend, benchmark, plots, reproduction
-from .experiments import Settings
-from .files import atomic_file
-from .lm import (
-    LanguageModel,
-    ModelConfig,
-    Progress,
-    Sampling,
-    Trainer,
-    TrainingConfig,
-    longest_copied_run,
-)
-from .lm.callbacks import summary
-from .lm.checkpoint import LAST, describe, open_checkpoint
-from .lm.config import check_real
-from .lm.run import RunDirectory
+from . import backend, plots
+from .checks import check_int, check_real
+from .lm import LanguageModel, ModelConfig, Sampling, longest_copied_run, open_checkpoint
+from .lm.checkpoint import LAST, Checkpoint
+from .reproduce.benchmark import bench as time_experiments
+from .reproduce.experiments import Settings
+from .reproduce.run import reproduce as run_experiments
+from .storage.files import atomic_file
 from .text import Corpus, Vocabulary, find_sources, read_text
+from .training import Progress, Trainer, TrainingConfig
+from .training.metrics import summary
+from .training.run_directory import RunDirectory
 
 DEFAULT_WORDS = 10_000
-# Where `train` starts from something else than `LanguageModel`. An embedding, which begins with
-# numbers of size 1, learns several times faster at first than one-hot weights of size 1/√H.
+# Defaults of `train` that differ from `LanguageModel`. An embedding, whose initial values have
+# size 1, at first learns several times faster than one-hot weights of size 1/√H.
 MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256, "embedding_size": 128}
 
 
 def _given(cls: type[Any], args: Namespace) -> dict[str, Any]:
-    """Fields of a dataclass that stand on the command line."""
+    """Fields of a dataclass that are given on the command line."""
     return {f.name: getattr(args, f.name) for f in fields(cls) if hasattr(args, f.name)}
 
 
@@ -55,12 +50,12 @@ def _print_json(value: Any) -> None:
 
 def reproduce(args: Namespace) -> None:
     settings = Settings(**_given(Settings, args))
-    reproduction.reproduce(args.corpus, args.experiments, settings, args.backend, args.out)
+    run_experiments(args.corpus, args.experiments, settings, args.backend, args.out)
 
 
 def bench(args: Namespace) -> None:
     settings = Settings(**_given(Settings, args))
-    timings = benchmark.bench(args.experiments, args.rounds, settings=settings)
+    timings = time_experiments(args.experiments, args.rounds, settings=settings)
     if args.json:
         rows = [asdict(timing) | {"ratio": timing.ratio} for timing in timings]
         _print_json({"config": backend.show_config(), "timings": rows})
@@ -96,17 +91,17 @@ def train(args: Namespace) -> None:
 
 
 def _new_trainer(args: Namespace, out: Path) -> Trainer:
-    # Options first: what is wrong with them shows before any file is read.
+    # Check the options before reading any file.
     model = _model_config(args)
     config = TrainingConfig(**_training_options(args))
     maker = _vocabulary_maker(args)
     _check_unused(out)
     corpus = Corpus.from_files(args.paths, maker, valid=args.valid, documents=args.documents)
-    return Trainer(LanguageModel(corpus.vocabulary, **asdict(model)), corpus, config, out)
+    return Trainer(LanguageModel(corpus.vocabulary, model), corpus, config, out)
 
 
 def _check_unused(out: Path) -> None:
-    """Refuse a directory that a training has been in, or is; nothing is made where none is."""
+    """Refuse a directory with a training run; do not create a missing one."""
     if out.exists():
         with RunDirectory(out) as run:
             run.check_unused()
@@ -142,33 +137,40 @@ def _vocabulary_maker(args: Namespace) -> Vocabulary | Callable[[Iterable[str]],
 def _check_size(level: str, size: int | None) -> None:
     if size is not None and level != "word":
         raise ValueError(f"vocabulary_size: expected only for words, got {size} for {level!r}")
-    if size is not None and size < 0:
-        raise ValueError(f"vocabulary_size: expected at least 0, got {size}")
+    if size is not None:
+        check_int("vocabulary_size", size, 0)
 
 
 def _resumed(args: Namespace, out: Path) -> Trainer:
-    stored, vocabulary = describe(open_checkpoint(out / LAST))
-    for name, value in _given(ModelConfig, args).items():
-        if value != getattr(stored, name):
-            raise ValueError(f"{name}: the training has {getattr(stored, name)}, got {value}")
-    level = getattr(args, "level", vocabulary.level)
-    if level != vocabulary.level:
-        raise ValueError(f"level: the training has {vocabulary.level!r}, got {level!r}")
-    if args.documents and vocabulary.eod_id is None:
-        raise ValueError("documents: the training has none")
-    _check_size(level, getattr(args, "vocabulary_size", None))
-    corpus = Corpus.from_files(args.paths, vocabulary, valid=args.valid)
+    checkpoint = open_checkpoint(out / LAST)
+    _check_same_model(args, checkpoint)
+    corpus = Corpus.from_files(args.paths, checkpoint.vocabulary, valid=args.valid)
     _check_same_size(corpus, getattr(args, "vocabulary_size", None))
-    return Trainer.resume(out, corpus, **_training_options(args))
+    return Trainer.from_checkpoint(checkpoint, corpus, **_training_options(args))
+
+
+def _check_same_model(args: Namespace, checkpoint: Checkpoint) -> None:
+    """Refuse options that differ from the model and vocabulary of a checkpoint."""
+    for name, value in _given(ModelConfig, args).items():
+        stored = getattr(checkpoint.config, name)
+        if value != stored:
+            raise ValueError(f"{name}: the training run has {stored}, got {value}")
+    level = getattr(args, "level", checkpoint.vocabulary.level)
+    if level != checkpoint.vocabulary.level:
+        stored = checkpoint.vocabulary.level
+        raise ValueError(f"level: the training run has {stored!r}, got {level!r}")
+    if args.documents and checkpoint.vocabulary.eod_id is None:
+        raise ValueError("documents: the training run has none")
+    _check_size(level, getattr(args, "vocabulary_size", None))
 
 
 def _check_same_size(corpus: Corpus, size: int | None) -> None:
-    """Refuse a bound on the vocabulary that would have given another one."""
+    """Refuse a bound that would have produced another vocabulary."""
     count = len(corpus.vocabulary) - (corpus.vocabulary.eod_id is not None)
-    # Words are left out only where the vocabulary has as many as it may.
+    # A vocabulary leaves words out only when it has reached its bound.
     full = corpus.vocabulary.unknown_rate(corpus.tokens("train")) > 0
     if size is not None and size != count and (full or 0 < size < count):
-        raise ValueError(f"vocabulary_size: the training has {count}, got {size}")
+        raise ValueError(f"vocabulary_size: the training run has {count}, got {size}")
 
 
 def _draw(history: list[dict[str, Any]], path: Path) -> None:
@@ -206,7 +208,7 @@ def sample(args: Namespace) -> None:
 
 
 def _copied(lm: LanguageModel, texts: list[str], paths: list[str]) -> Iterator[dict[str, Any]]:
-    """The longest run of each sample's tokens that stands in the files."""
+    """Find the longest run of each sample's tokens that occurs in the files."""
     known = Corpus.from_files(paths, lm.vocabulary).tokens()
     for text in texts:
         ids = lm.vocabulary.encode(text)
@@ -258,26 +260,26 @@ def _short(value: Any) -> str:
 
 
 def describe_model(path: str) -> dict[str, Any]:
-    """What a checkpoint or run directory tells: model, vocabulary, training."""
-    file = open_checkpoint(path)
-    config, vocabulary = describe(file)
-    names = config.parameter_shapes(len(vocabulary))
+    """Describe a checkpoint or run directory: model, vocabulary, progress, metrics."""
+    checkpoint = open_checkpoint(path)
+    vocabulary = checkpoint.vocabulary
     facts: dict[str, Any] = {
-        "model": asdict(config),
-        "parameters": sum(file.tensors[name].size for name in names),
+        "model": asdict(checkpoint.config),
+        "parameters": sum(array.size for array in checkpoint.weights.values()),
         "vocabulary": {
             "level": vocabulary.level,
             "tokens": len(vocabulary),
             "documents": vocabulary.eod_id is not None,
         },
-        "written by": f"fastseq {file.metadata.get('fastseq', '(unknown)')}",
+        "written by": f"fastseq {checkpoint.metadata.get('fastseq', '(unknown)')}",
     }
-    last = Path(path) / LAST  # of a run directory: the model is the best, the progress the last
-    trained = open_checkpoint(last) if last.is_file() else file
+    # In a run directory the described model is the best one, the progress that of the last.
+    last = Path(path) / LAST
+    trained = open_checkpoint(last) if last.is_file() else checkpoint
     if "progress" in trained.metadata:
         facts["progress"] = asdict(Progress.from_json(trained.metadata["progress"]))
     metrics = Path(path) / "metrics.jsonl"
     if metrics.is_file():
-        whole_lines = metrics.read_text().rpartition("\n")[0]  # the last may be under way
+        whole_lines = metrics.read_text().rpartition("\n")[0]  # the last one may be incomplete
         facts["history"] = [json.loads(line) for line in whole_lines.splitlines()]
     return facts

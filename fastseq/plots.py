@@ -1,16 +1,14 @@
-"""Loss curves (the only module that imports matplotlib, and only once something is drawn)."""
+"""Loss curves. The only module that imports matplotlib, which it does on first use."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from .experiments import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +20,7 @@ SIZE = 6.4, 3.6  # inches
 DPI = 110
 SMOOTHING = 10  # updates
 
-STYLE: dict[Any, Any] = {  # as matplotlib types it, key by key
+STYLE: dict[Any, Any] = {  # matplotlib types each key separately
     "figure.facecolor": "white",
     "axes.edgecolor": GRID,
     "axes.grid": True,
@@ -40,7 +38,7 @@ STYLE: dict[Any, Any] = {  # as matplotlib types it, key by key
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "svg.fonttype": "path",
-    "svg.hashsalt": "fastseq",  # the same picture gives the same file
+    "svg.hashsalt": "fastseq",  # makes files reproducible
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
@@ -48,11 +46,11 @@ STYLE: dict[Any, Any] = {  # as matplotlib types it, key by key
 
 
 class PlotError(RuntimeError):
-    """Nothing can be drawn here."""
+    """matplotlib is not installed."""
 
 
 def require() -> None:
-    """Check that drawing is possible, before work is done that ends in a picture.
+    """Check that drawing is possible, before any work whose result is drawn.
 
     Raises
     ------
@@ -65,60 +63,85 @@ def require() -> None:
         raise PlotError(f"plots need matplotlib: pip install 'fastseq[plot]' ({error})") from None
 
 
-def experiment_curves(results: Sequence[Result], kind: str = "png") -> bytes:
-    """Loss by update of each experiment, two beside each other, as an image file's contents.
+@dataclass(frozen=True)
+class Curve:
+    """One loss curve.
+
+    Attributes
+    ----------
+    title : str
+    losses : sequence of float
+        Loss of every update, from the first.
+    baseline : float
+        Loss that is drawn as a horizontal line.
+    baseline_label : str
+    published : mapping of int to float
+        Published losses by update, drawn as points; may be empty.
+    """
+
+    title: str
+    losses: Sequence[float]
+    baseline: float
+    baseline_label: str
+    published: Mapping[int, float]
+
+
+def loss_curves(curves: Sequence[Curve], kind: str = "png") -> bytes:
+    """Draw loss curves in two columns.
 
     Parameters
     ----------
-    results : sequence of Result
+    curves : sequence of Curve
     kind : {"png", "svg"}
+
+    Returns
+    -------
+    bytes
+        Contents of an image file.
     """
-    columns = min(2, len(results))
-    rows = -(-len(results) // columns)
+    columns = min(2, len(curves))
+    rows = -(-len(curves) // columns)
     with _figure((columns * SIZE[0], rows * SIZE[1])) as figure:
-        for place, result in enumerate(results, start=1):
-            _draw_losses(figure.add_subplot(rows, columns, place), result)
+        for place, curve in enumerate(curves, start=1):
+            _draw_losses(figure.add_subplot(rows, columns, place), curve)
         return _contents(figure, kind)
 
 
-def _draw_losses(axes: Axes, result: Result) -> None:
-    experiment, losses = result.task.experiment, result.losses
-    axes.set_title(f"{experiment.level.capitalize()} {experiment.cell.upper()}")
+def _draw_losses(axes: Axes, curve: Curve) -> None:
+    axes.set_title(curve.title)
     axes.set_xlabel("update")
     axes.set_ylabel("loss, nats per window")
-    _draw_guess(axes, result)
-    updates = np.arange(1, len(losses) + 1)
-    axes.plot(updates, losses, color=BLUE, linewidth=0.9, alpha=0.45, label="each update")
+    _draw_baseline(axes, curve)
+    updates = np.arange(1, len(curve.losses) + 1)
+    axes.plot(updates, curve.losses, color=BLUE, linewidth=0.9, alpha=0.45, label="each update")
     axes.plot(
-        updates, smoothed(losses, SMOOTHING), color=BLUE, linewidth=2,
+        updates, smoothed(curve.losses, SMOOTHING), color=BLUE, linewidth=2,
         label=f"mean of {SMOOTHING}",
     )  # fmt: skip
-    _draw_published(axes, result.task.shown_losses, len(losses))
-    axes.set_xlim(0, len(losses) + 1)
+    _draw_published(axes, curve)
+    axes.set_xlim(0, len(curve.losses) + 1)
     axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, fontsize=9)
 
 
 def smoothed(values: Sequence[float], window: int) -> np.ndarray:
-    """Mean of each value and those before it, at most `window` in all."""
+    """Moving average over each value and up to `window` − 1 values before it."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def _draw_guess(axes: Axes, result: Result) -> None:
-    """The loss of guessing every token alike: where training starts."""
-    batches, size = result.task.batches, len(result.task.vocabulary)
-    guess = batches.seq_length * math.log(size)
-    axes.axhline(guess, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+def _draw_baseline(axes: Axes, curve: Curve) -> None:
+    axes.axhline(curve.baseline, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"guessing among {size:,} tokens", (1, guess), xycoords=("axes fraction", "data"),
+        curve.baseline_label, (1, curve.baseline), xycoords=("axes fraction", "data"),
         xytext=(0, -4), textcoords="offset points", ha="right", va="top", color=MUTED, fontsize=9,
     )  # fmt: skip
 
 
-def _draw_published(axes: Axes, losses: Mapping[int, float], last: int) -> None:
-    points = {update: loss for update, loss in losses.items() if update <= last}
+def _draw_published(axes: Axes, curve: Curve) -> None:
+    last = len(curve.losses)
+    points = {update: loss for update, loss in curve.published.items() if update <= last}
     if points:
         axes.plot(
             list(points), list(points.values()), "o", color=ORANGE, markersize=6,
@@ -127,13 +150,18 @@ def _draw_published(axes: Axes, losses: Mapping[int, float], last: int) -> None:
 
 
 def training_curve(records: Sequence[Mapping[str, Any]]) -> bytes:
-    """Training and validation loss of a run, as a PNG file's contents.
+    """Draw training and validation loss of a training run.
 
     Parameters
     ----------
     records : sequence of mappings
         Lines of ``metrics.jsonl``: ``step`` and one or both of ``train_loss``, ``valid_loss``
         (nats per token).
+
+    Returns
+    -------
+    bytes
+        Contents of a PNG file.
     """
     with _figure(SIZE) as figure:
         axes: Axes = figure.add_subplot()
@@ -166,7 +194,7 @@ def _figure(size: tuple[float, float]) -> Iterator[Figure]:
 
 def _contents(figure: Figure, kind: str) -> bytes:
     file = BytesIO()
-    # Without a date (or the library's version) the same curve gives the same bytes.
+    # Without a date and the version of matplotlib the same curve gives the same bytes.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What every test may take: a build of the kernels, a dtype, random numbers."""
+"""Common fixtures: a build of the kernels, a dtype, random numbers."""
 
 import importlib
 import importlib.util
@@ -11,12 +11,12 @@ import pytest
 
 from fastseq import _kernels, backend
 
-# A machine that is busy with other work fails no test.
+# No deadline, so that a busy machine does not fail a test.
 hypothesis.settings.register_profile("fastseq", deadline=None)
 hypothesis.settings.load_profile("fastseq")
 
-# `benchmarks` stands beside the package and is not installed. Last, so that an installed
-# fastseq is not hidden by the sources.
+# `benchmarks` is not part of the package. The path comes last, so that the sources do not hide
+# an installed fastseq.
 sys.path.append(str(Path(__file__).parents[1]))
 
 
@@ -30,7 +30,7 @@ def _builds() -> list[str]:
     compiled = [name for name, module in names.items() if importlib.util.find_spec(module)]
     if not compiled:
         return ["oracle"]
-    importlib.import_module("fastseq._kernels._cpu")  # without it only generic would be asked for
+    importlib.import_module("fastseq._kernels._cpu")  # without it, only generic would be expected
     return [name for name in _kernels.NAMES if _kernels.supported(name)]
 
 
@@ -39,14 +39,14 @@ BUILDS = _builds()
 
 @pytest.fixture(params=BUILDS)
 def build(request):
-    """The name of a build, which is the active backend during the test."""
+    """Name of a build, which is the active backend during the test."""
     with backend.use_backend(request.param):
         yield request.param
 
 
 @pytest.fixture(params=[name for name in BUILDS if name != "oracle"])
 def compiled_build(request):
-    """The same for compiled builds only: for work that would take the oracle minutes."""
+    """The same for compiled builds only, for work that would take the oracle minutes."""
     with backend.use_backend(request.param):
         yield request.param
 

@@ -1,4 +1,4 @@
-"""Every benchmark runs; that fastseq never holds all logits at once. No time is asserted."""
+"""Every benchmark runs, and fastseq never holds all logits. No time is asserted."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def bench(tmp_path):
-    """Runs a script with one round; returns what it wrote. Libraries are left as they were."""
+    """Run a script with one round; return its results. Settings of libraries are restored."""
     before = backend.get_num_threads()
 
     def run(script, *arguments):
@@ -47,7 +47,7 @@ def bench(tmp_path):
         ("scaling", "matplotlib torch", ["--only", "T=8"], "ratio"),
     ],
 )
-def test_script_writes_figures_and_where_they_come_from(
+def test_script_writes_figures_and_environment(
     bench, tmp_path, monkeypatch, script, needs, arguments, figure
 ):
     for module in needs.split():
@@ -99,6 +99,6 @@ def test_ratio_range_is_of_single_rounds():
     assert ratio_range(Timing([4.0, 9.0]), Timing([2.0, 3.0])) == (2.0, 3.0)
 
 
-def test_unknown_row_names_those_there_are():
+def test_unknown_row_names_the_known_ones():
     with pytest.raises(SystemExit, match="expected part of one of ab, cd"):
         command.chosen(["ab", "cd"], "e")

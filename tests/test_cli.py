@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit status, one line of complaint, what is printed."""
+"""The command line from outside: exit status, one-line errors, output."""
 
 import argparse
 import json
@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fastseq import cli, get_num_threads, set_num_threads
 from fastseq.cli import main, make_parser
-from fastseq.lm import LanguageModel
-from fastseq.lm.tensorfile import read_tensors
+from fastseq.lm import LanguageModel, ModelConfig, checkpoint
+from fastseq.storage.tensorfile import read_tensors
+from fastseq.text import Vocabulary
+from fastseq.training.state import TrainingState
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
@@ -23,9 +26,9 @@ TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps
 
 @pytest.fixture(autouse=True)
 def _stay(tmp_path, monkeypatch):
-    """Run where nothing is, and leave the number of threads alone."""
+    """Run in an empty folder, and restore the number of threads."""
     monkeypatch.chdir(tmp_path)
-    # Processes that are started take the fastseq that is tested.
+    # Subprocesses use the same fastseq.
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
     before = get_num_threads()
     yield
@@ -56,7 +59,7 @@ def fastseq(capsys):
 
 @pytest.fixture
 def refused(fastseq):
-    """Run a command that must fail with one line; that line."""
+    """Run a command that must fail with one line; return that line."""
 
     def run(*arguments, status=2):
         got, _, err = fastseq(*arguments)
@@ -101,7 +104,7 @@ def test_reproduce_defaults_to_the_published_numbers(fastseq):
         "--learning-rate": "0.01", "--sample-length": "40", "--seed": "0",
         "--backend": "auto", "--out": "reproduction",
     }  # fmt: skip
-    flat = " ".join(out.split()).partition("what is run")[2]  # without the usage
+    flat = " ".join(out.split()).partition("texts and experiments")[2]  # without the usage
     for option, default in shown.items():
         described = re.search(rf"{option} (.*?)\(default: (.*?)\)", flat)
         assert described, option
@@ -174,7 +177,7 @@ def test_options_of_the_model_are_checked_by_the_model(refused, model, text):
     assert "top_p" in refused("sample", model, "--top-p", "nan")
     assert "length" in refused("sample", model, "--length", "-1")
     assert "stream: expected neither" in refused("sample", model, "--stream", "--json")
-    assert "hidden_size: the training has 8, got 9" in refused(
+    assert "hidden_size: the training run has 8, got 9" in refused(
         "train", text, "--out", model, "--resume", "--hidden-size", "9"
     )
     assert "exists already" in refused("train", text, "--out", model, *TINY)
@@ -187,7 +190,7 @@ def test_a_failure_while_running_has_status_1(refused, text, monkeypatch):
     def fail(*_):
         raise ArithmeticError(message)
 
-    monkeypatch.setattr("fastseq.experiments.Training.update", fail)
+    monkeypatch.setattr("fastseq.reproduce.experiments.ExperimentRun.update", fail)
     assert refused("reproduce", *options, status=1).endswith(f"error: {message}\n")
 
 
@@ -202,7 +205,7 @@ def test_a_full_disk_has_status_1():
 
 
 def test_a_file_that_cannot_grow_is_named(text):
-    """A limit on the size of files stands in for a full disk: the system names no file either."""
+    """A limit on the size of files simulates a full disk, whose error names no file either."""
     resource = pytest.importorskip("resource")
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
     done = subprocess.run(
@@ -227,7 +230,7 @@ def test_a_closed_pipe_is_silent(text):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_training_that_is_stopped_goes_on(number, status, text, fastseq, tmp_path):
+def test_a_stopped_training_run_can_be_resumed(number, status, text, fastseq, tmp_path):
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
     command += ["--steps", "1000000", "--log-every", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -298,20 +301,20 @@ def test_train_with_few_options_leaves_a_run(level, fastseq, text, tmp_path):
     ([], 128), (["--embedding-size", "3"], 3), (["--embedding-size", "none"], None),
     (["--tie-weights", "--hidden-size", "6"], 6),
 ])  # fmt: skip
-def test_train_embeds_unless_told_otherwise(options, size, fastseq, text):
+def test_train_embeds_by_default(options, size, fastseq, text):
     status, _, err = fastseq("train", text, "--out", "run", *TINY, *options)
     assert status == 0, err
     assert json.loads(fastseq("info", "run", "--json")[1])["model"]["embedding_size"] == size
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
-def test_documents_are_learnt_to_their_end(level, fastseq, tmp_path):
+def test_the_end_of_documents_is_learnt(level, fastseq, tmp_path):
     texts = ["One fish.\n", "Red fox, blue sea!\n"]
     for n, content in enumerate(texts):
         (tmp_path / f"{n}.txt").write_text(content, encoding="utf-8")
     options = ["0.txt", "1.txt", "--out", "run", "--level", level, "--valid", "0"]
     if level == "word":
-        options += ["--vocabulary-size", "8"]  # the end of a document is no word
+        options += ["--vocabulary-size", "8"]  # the end of a document is not a word
     tiny = ["--hidden-size", "32", "--batch-size", "1", "--seq-length", "6"]
     status, _, err = fastseq("train", *options, *tiny, "--steps", "5", "--documents")
     assert status == 0, err
@@ -354,7 +357,7 @@ def test_sample_is_what_the_model_gives(fastseq, model):
     assert several["samples"] == lm.samples(3, "The ", 30, seed=5, temperature=0.5)
 
 
-def test_sample_tells_what_it_copied(fastseq, model, text):
+def test_sample_reports_copied_text(fastseq, model, text):
     options = ["--prime", "The cat sat", "--length", "0", "--novelty", text, "--json"]
     (copied,) = json.loads(fastseq("sample", model, *options)[1])["copied"]
     assert copied == {"tokens": 11, "text": "The cat sat"}
@@ -363,13 +366,13 @@ def test_sample_tells_what_it_copied(fastseq, model, text):
 
 
 @pytest.mark.parametrize(("level", "options", "message"), [
-    ("char", ["--level", "word"], "level: the training has 'char', got 'word'"),
+    ("char", ["--level", "word"], "level: the training run has 'char', got 'word'"),
     ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9"),
-    ("char", ["--documents"], "documents: the training has none"),
-    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training has 'word'"),
-    ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training has 7, got 5"),
-    ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training has 7, got 8"),
-    ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training has 7, got 0"),
+    ("char", ["--documents"], "documents: the training run has none"),
+    ("word", ["--level", "char", "--vocabulary-size", "-1"], "level: the training run has 'word'"),
+    ("word", ["--vocabulary-size", "5"], "vocabulary_size: the training run has 7, got 5"),
+    ("word", ["--vocabulary-size", "8"], "vocabulary_size: the training run has 7, got 8"),
+    ("word", ["--vocabulary-size", "0"], "vocabulary_size: the training run has 7, got 0"),
 ])  # fmt: skip
 def test_resume_refuses_another_vocabulary(level, options, message, fastseq, refused, text):
     size = ["--vocabulary-size", "7"] if level == "word" else []
@@ -383,6 +386,27 @@ def test_resume_takes_a_bound_that_the_vocabulary_did_not_reach(fastseq, text):
     command = ["train", text, "--out", "run", "--level", "word", "--vocabulary-size", "1000"]
     assert fastseq(*command, *TINY)[0] == 0
     assert fastseq(*command, "--resume")[0] == 0
+
+
+def test_resume_reads_its_checkpoint_once(fastseq, model, text, monkeypatch):
+    calls = Counter()
+
+    def count(owner, name, kind=lambda function: function):
+        original = getattr(owner, name)
+
+        def counted(*arguments):
+            calls[name] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, kind(counted))
+
+    count(checkpoint, "read_tensors")
+    count(Vocabulary, "from_json", staticmethod)
+    count(ModelConfig, "__post_init__")
+    count(TrainingState, "from_checkpoint", staticmethod)
+    assert fastseq("train", text, "--out", model, "--resume", "--steps", "22")[0] == 0
+    expected = ("read_tensors", "from_json", "__post_init__", "from_checkpoint")
+    assert calls == dict.fromkeys(expected, 1)
 
 
 def test_resume_says_that_the_budget_was_used_up(fastseq, model, text):
@@ -436,7 +460,7 @@ def test_threads_are_set(fastseq, model):
 
 
 def test_bench_times_both_sides(fastseq, monkeypatch):
-    monkeypatch.setattr("fastseq.benchmark.SECONDS", 0.02)
+    monkeypatch.setattr("fastseq.reproduce.benchmark.SECONDS", 0.02)
     options = ["--experiments", "char-rnn", "--rounds", "1", "--hidden-size", "8"]
     status, out, err = fastseq("bench", *options, "--seq-length", "5")
     if status == 2:

@@ -1,4 +1,4 @@
-"""The worked example in docs/from_pytorch.md: both programs, as they stand there."""
+"""The example in docs/from_pytorch.md: both programs, exactly as shown."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def sentences(count, rng):
 
 def test_both_programs_train_to_the_same_loss(rng):
     torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)  # its threads wait for each other where the machine is busy
+    torch.set_num_threads(1)  # its threads wait for each other on a busy machine
     theirs, ours = ({}, {})
     for source, names in zip(
         re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S),

@@ -1,4 +1,4 @@
-"""Optimizers and schedules, against PyTorch and against themselves."""
+"""Optimizers and schedules, compared with PyTorch and with themselves."""
 
 import copy
 import json
@@ -33,7 +33,7 @@ CLIPPING = ["none", "norm", "value", "norm inside", "value inside", "scale insid
 @pytest.fixture
 def torch():
     module = pytest.importorskip("torch")
-    module.set_num_threads(1)  # its threads wait for each other where the machine is busy
+    module.set_num_threads(1)  # its threads wait for each other on a busy machine
     return module
 
 

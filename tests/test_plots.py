@@ -1,4 +1,4 @@
-"""Pictures: whole files of the right kind, the same for the same figures."""
+"""Pictures: complete and reproducible files."""
 
 import subprocess
 import sys
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseq import plots
-from fastseq.experiments import EXPERIMENTS, Result, Settings, prepare
+from fastseq.reproduce.curves import experiment_curves
+from fastseq.reproduce.experiments import EXPERIMENTS, Result, Settings, prepare
 from fastseq.text import Dataset
 
 pytest.importorskip("matplotlib")
@@ -40,14 +41,14 @@ def test_smoothed_is_the_mean_of_the_last_values(values, window):
 @pytest.mark.parametrize("comparable", [False, True])
 def test_curves_of_any_length(count, comparable):
     losses = np.linspace(277, 150, count)
-    picture = plots.experiment_curves([result_of("char-rnn", losses, comparable)])
+    picture = experiment_curves([result_of("char-rnn", losses, comparable)])
     width, height = png_size(picture)
     assert width > height > 300
 
 
-def test_several_curves_stand_in_two_columns():
+def test_several_curves_take_two_columns():
     one, two, three = (
-        png_size(plots.experiment_curves([result_of("word-rnn", [3.0, 2.0, 1.0])] * n))
+        png_size(experiment_curves([result_of("word-rnn", [3.0, 2.0, 1.0])] * n))
         for n in (1, 2, 3)
     )
     assert two == (2 * one[0], one[1])
@@ -57,23 +58,23 @@ def test_several_curves_stand_in_two_columns():
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_figures_give_the_same_bytes(kind):
     results = [result_of("char-lstm", [5.0, 4.0, 4.5, 3.0])]
-    picture = plots.experiment_curves(results, kind)
-    assert picture == plots.experiment_curves(results, kind)
+    picture = experiment_curves(results, kind)
+    assert picture == experiment_curves(results, kind)
     other = [result_of("char-lstm", [5.0, 4.0, 4.5, 3.1])]
-    assert picture != plots.experiment_curves(other, kind)
+    assert picture != experiment_curves(other, kind)
 
 
 def test_published_losses_are_drawn_where_they_compare():
     losses = np.linspace(270, 150, 30)
     published, plain = (
-        plots.experiment_curves([result_of("char-rnn", losses, c)], "svg") for c in (True, False)
+        experiment_curves([result_of("char-rnn", losses, c)], "svg") for c in (True, False)
     )
     assert b"#d9661f" in published
     assert b"#d9661f" not in plain
 
 
 def test_svg_refers_to_nothing_outside():
-    picture = plots.experiment_curves([result_of("char-rnn", [2.0, 1.0])], "svg")
+    picture = experiment_curves([result_of("char-rnn", [2.0, 1.0])], "svg")
     root = ET.fromstring(picture)
     links = [v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")]
     assert links

@@ -1,4 +1,4 @@
-"""README says what works."""
+"""The commands and examples in README work."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The first moments of a process: no traceback, whatever comes; names when they are used."""
+"""Start of a process: no traceback in any case; names are imported on first use."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def start(request, tmp_path):
-    """Start the command in a process of its own: status and stderr."""
+    """Run the command in a subprocess; return status and stderr."""
 
     def run(*arguments, **environment):
         path = os.pathsep.join([str(tmp_path), str(Path(fastseq.__file__).parents[1])])
@@ -31,7 +31,7 @@ def start(request, tmp_path):
     return run
 
 
-# numpy is the first module that takes long, tqdm and matplotlib come late.
+# numpy is the first slow import, tqdm a late one.
 @pytest.mark.parametrize("module", ["numpy", "tqdm", "json"])
 def test_ctrl_c_during_imports_is_quiet(module, start, tmp_path):
     interrupt = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('late')"
@@ -43,12 +43,12 @@ def test_ctrl_c_during_imports_is_quiet(module, start, tmp_path):
     ("FASTSEQ_BACKEND", "foo", "FASTSEQ_BACKEND: expected one of auto, avx512, avx2, generic, "
      "oracle, got 'foo'"),
 ])  # fmt: skip
-def test_a_wrong_environment_is_told_on_one_line(name, value, message, start):
+def test_a_wrong_environment_is_reported_on_one_line(name, value, message, start):
     assert start("info", **{name: value}) == (2, f"fastseq: error: {message}\n")
 
 
 @pytest.mark.parametrize("threads", ["99999999999", "9" * 5000, "abc", "0", "-1", "²", "2,3"])
-def test_any_number_of_openmp_threads_is_survived(threads):
+def test_any_number_of_openmp_threads_is_accepted(threads):
     code = "import fastseq; print(fastseq.get_num_threads())"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": threads},

@@ -1,12 +1,12 @@
-"""PyTorch's side of a quality benchmark: the same model, text, schedule and minutes.
+"""The side of PyTorch in a quality benchmark: the same model, text, schedule and minutes.
 
     python -m benchmarks.quality.pytorch --train FILE... --valid FILE --minutes X [...]
 
-The model is an embedding, recurrent layers, dropout, linear; float32, oneDNN where PyTorch uses
-it, fused Adam, clipping of the norm with `foreach`. Validation is not part of the minutes.
+The model consists of an embedding, recurrent layers, dropout and a linear layer. It is trained in
+float32, with oneDNN where PyTorch uses it, fused Adam, and clipping of the norm with `foreach`.
+The minutes do not include validation.
 """
 
-import math
 import time
 from argparse import ArgumentParser, Namespace
 
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.pytorch import CELLS, detach
-from fastseq import Corpus, Vocabulary
+from fastseq import Corpus, TrainingConfig, Vocabulary
 from fastseq.lm.evaluation import validation_batches
 
 
@@ -39,7 +39,7 @@ class Model(nn.Module):
 def parse() -> Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", nargs="+", required=True)
-    parser.add_argument("--valid", required=True, help="file, or share of the text's end")
+    parser.add_argument("--valid", required=True, help="file, or fraction of the text at its end")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--cell", choices=sorted(CELLS), default="lstm")
     for name, value in (
@@ -55,29 +55,23 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def rate(args: Namespace, done: float) -> float:
-    """The learning rate of fastseq's cosine schedule."""
-    if done < args.warmup:
-        return args.learning_rate * max(done / args.warmup, 1e-3)
-    x = min((done - args.warmup) / (1.0 - args.warmup), 1.0)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * x))
-    return args.learning_rate * (args.final_rate + (1.0 - args.final_rate) * cosine)
-
-
 def mean_loss(model: Model, batches) -> float:
     model.eval()
     total, state = 0.0, None
     with torch.inference_mode():
         for inputs, targets in batches:
             logits, state = model(torch.from_numpy(inputs), state)
-            aims = torch.from_numpy(targets).view(-1)
-            total += F.cross_entropy(logits.flatten(0, 1), aims, reduction="sum").item()
+            goals = torch.from_numpy(targets).view(-1)
+            total += F.cross_entropy(logits.flatten(0, 1), goals, reduction="sum").item()
     return total / batches.token_count
 
 
 def train(model: Model, batches, args: Namespace) -> int:
-    """Train for so many minutes; return the number of tokens."""
+    """Train for the given minutes; return the number of tokens."""
     parameters = list(model.parameters())
+    config = TrainingConfig(
+        learning_rate=args.learning_rate, warmup=args.warmup, final_rate=args.final_rate
+    )
     optimizer = torch.optim.Adam(parameters, lr=args.learning_rate, fused=True)
     model.train()
     start, tokens, step, state = time.monotonic(), 0, 0, None
@@ -86,7 +80,7 @@ def train(model: Model, batches, args: Namespace) -> int:
         state = None if window == 0 else state
         inputs, targets = map(torch.from_numpy, batches.window(window))
         for group in optimizer.param_groups:
-            group["lr"] = rate(args, done)
+            group["lr"] = config.rate(done)
         optimizer.zero_grad(set_to_none=True)
         logits, state = model(inputs, state)
         state = detach(state)

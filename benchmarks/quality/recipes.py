@@ -1,26 +1,27 @@
-"""What the quality benchmarks train, and what each has to reach."""
+"""Recipes of the quality benchmarks, with a goal for each."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training.
+    """One training run.
 
     Attributes
     ----------
     name : str
     texts : str
-        Glob pattern under the folder of data.
+        Glob pattern in the folder of data.
     valid : str
-        Share of the text at its end; or one of the files, which is then not trained on; or two
-        places in the text, as shares: it is trained on up to the first, validated to the second.
+        Fraction of the text at its end; or one of the files, which is then not trained on; or two
+        fractions of the text: it is trained on up to the first, and validated from there to the
+        second.
     goal : float
-        Nats per character, or perplexity of words, to fall to or below.
+        Largest acceptable loss in nats per character, or perplexity of words.
     options : tuple of str
-        Of `fastseq train`.
+        Options of `fastseq train`.
     pytorch : bool
-        PyTorch is given the same model, schedule and minutes, too.
+        Whether PyTorch can train the same model with the same schedule and minutes.
     """
 
     name: str

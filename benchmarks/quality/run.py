@@ -1,9 +1,9 @@
-"""Train what `recipes.py` says and keep command, output and result.
+"""Train the recipes of `recipes.py` and store command, output and result.
 
     python -m benchmarks.quality.run --data FOLDER [--only TEXT] [--pytorch]
 
-FOLDER holds `tinyshakespeare/`, `verne/` and `wikitext-2/`. Leave the machine alone meanwhile:
-minutes are minutes. Results go to `benchmarks/quality/results/`, one text file for each.
+FOLDER holds `tinyshakespeare/`, `verne/` and `wikitext-2/`. The machine should be otherwise idle,
+because the budgets are wall time. Results go to `benchmarks/quality/results/`, a text file each.
 """
 
 import json
@@ -38,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--only", default="", metavar="TEXT", help="recipes whose name has this")
-    parser.add_argument("--pytorch", action="store_true", help="train PyTorch's side instead")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="recipes whose name contains this"
+    )
+    parser.add_argument("--pytorch", action="store_true", help="train with PyTorch instead")
     parser.add_argument("--threads", default="2", metavar="N")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
     args = parser.parse_args(arguments)
@@ -48,7 +50,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
 
 
 def texts(recipe: Recipe, data: Path, folder: Path) -> tuple[list[str], str]:
-    """Files to train on, and what to validate on: a file or a share of those."""
+    """Files to train on, and the file or fraction to validate on."""
     held_out = data / recipe.valid
     files = [path for path in sorted(data.glob(recipe.texts)) if path != held_out]
     if not files:
@@ -58,10 +60,10 @@ def texts(recipe: Recipe, data: Path, folder: Path) -> tuple[list[str], str]:
     return [str(path) for path in files], str(held_out) if held_out.is_file() else recipe.valid
 
 
-def cut(path: Path, shares: str, folder: Path) -> tuple[list[str], str]:
-    """Write the text before the first share, and from there to the second, as files."""
+def cut(path: Path, fractions: str, folder: Path) -> tuple[list[str], str]:
+    """Split a text at two fractions: write the part before the first, and between the two."""
     text = path.read_text(encoding="utf-8")
-    start, end = (round(float(share) * len(text)) for share in shares.split(":"))
+    start, end = (round(float(fraction) * len(text)) for fraction in fractions.split(":"))
     train, valid = folder / "train.txt", folder / "valid.txt"
     train.write_text(text[:start], encoding="utf-8")
     valid.write_text(text[start:end], encoding="utf-8")
@@ -99,7 +101,7 @@ def run_pytorch(recipe: Recipe, args: Namespace) -> None:
 
 
 def record(command: list[str], name: str, args: Namespace, folder: Path) -> list[str]:
-    """Run Python with these arguments; show and return its output after the command itself."""
+    """Run Python with these arguments; print and return the command and its output."""
     shown = shlex.join(["python", *command]).replace(str(args.data), "DATA")
     shown = shown.replace(str(folder), "RUNS")
     lines = [f"# {fastseq.show_config()['cpu']}, load {os.getloadavg()[0]:.1f}", "$ " + shown]

@@ -1,52 +1,62 @@
-"""Beam search: the likeliest continuations instead of a random one."""
+"""Beam search: the most likely continuations of a text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .config import check_int
-from .sampling import continuation, prime_tokens, read_prime
-
-if TYPE_CHECKING:
-    from .model import LanguageModel
+from ..checks import check_int
+from ..text import Vocabulary
+from .network import Network
+from .sampling import Ids, continuation, prime_tokens, read_prime
 
 
 class Beam(NamedTuple):
-    """A text and the log-probability of what was added to the prime, its end included."""
+    """A text, and the log-probability of everything after the prime, its end included."""
 
     text: str
     log_prob: float
 
 
 def beam_search(
-    lm: LanguageModel, prime: str, length: int, beams: int, allow_unk: bool
+    network: Network, vocabulary: Vocabulary, prime: str, length: int, beams: int, allow_unk: bool
 ) -> list[Beam]:
-    """See `LanguageModel.beam_search`."""
+    """Search as described at `LanguageModel.beam_search`."""
     check_int("length", length, 1)
     check_int("beams", beams, 1)
-    shown, read = prime_tokens(lm.vocabulary, prime)
-    state = read_prime(lm, read[:-1])
-    last, scores = read[-1:], np.zeros(1)
-    drawn, eod_id = np.empty((1, 0), np.int64), lm.vocabulary.eod_id
+    prime_ids, read = prime_tokens(vocabulary, prime)
+    state = read_prime(network, read[:-1])
+    last, scores, drawn = read[-1:], np.zeros(1), np.empty((1, 0), np.int64)
     for _ in range(length):
-        log_probs, state = lm.step(last, state)
-        if not allow_unk and lm.vocabulary.unk_id is not None and len(lm.vocabulary) > 1:
-            log_probs[:, lm.vocabulary.unk_id] = -np.inf
-        if eod_id is not None:  # a text that has ended stays as it is
-            ended = (drawn == eod_id).any(axis=1)
-            log_probs[ended] = -np.inf
-            log_probs[ended, eod_id] = 0.0
-        totals = (scores[:, None] + log_probs).reshape(-1)
-        # Stable, so that ties go to the smaller row and id.
-        best = np.argsort(-totals, kind="stable")[:beams]
-        best = best[totals[best] > -np.inf]
-        rows, last = np.divmod(best, log_probs.shape[1])
-        scores, state = totals[best], state.rows(rows)
-        drawn = np.column_stack([drawn[rows], last])
-    texts = (continuation(lm.vocabulary, shown, row) for row in drawn.tolist())
+        log_probs, state = network.step(last, state)
+        _restrict(log_probs, drawn, vocabulary, allow_unk)
+        rows, last, scores = _best(scores[:, None] + log_probs, beams)
+        state, drawn = state.rows(rows), np.column_stack([drawn[rows], last])
+    texts = (continuation(vocabulary, prime_ids, row) for row in drawn.tolist())
     return [
         Beam(prime + "".join(text), float(score))
         for text, score in zip(texts, scores, strict=True)
     ]
+
+
+def _restrict(log_probs: NDArray[Any], drawn: Ids, vocabulary: Vocabulary, unk: bool) -> None:
+    """Exclude the unknown token unless `unk`; let a document that has ended stay as it is."""
+    unk_id, eod_id = vocabulary.unk_id, vocabulary.eod_id
+    if not unk and unk_id is not None and len(vocabulary) > 1:
+        log_probs[:, unk_id] = -np.inf
+    if eod_id is not None:
+        ended = (drawn == eod_id).any(axis=1)
+        log_probs[ended] = -np.inf
+        log_probs[ended, eod_id] = 0.0
+
+
+def _best(scores: NDArray[Any], beams: int) -> tuple[Ids, Ids, NDArray[Any]]:
+    """Rows, tokens and scores of the best possible continuations, the best first."""
+    totals = scores.reshape(-1)
+    # A stable sort resolves ties by the smaller row and id.
+    best = np.argsort(-totals, kind="stable")[:beams]
+    best = best[totals[best] > -np.inf]
+    rows, tokens = np.divmod(best, scores.shape[1])
+    return rows, tokens, totals[best]

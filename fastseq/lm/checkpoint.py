@@ -4,48 +4,83 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from numpy.typing import NDArray
 
 from .._version import __version__
+from ..storage.tensorfile import DTYPES, CheckpointError, TensorFile, read_tensors, write_tensors
 from ..text import Vocabulary
 from .config import ModelConfig
-from .tensorfile import DTYPES, CheckpointError, TensorFile, read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from .model import LanguageModel
-
-    Model = TypeVar("Model", bound=LanguageModel)
+from .network import Network
 
 FORMAT = "fastseq-language-model-1"
-TRAINING = "training."  # tensors of a training's state, which a model alone does not need
+TRAINING = "training."  # prefix of the tensors that only a resumed training run needs
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+        The file that was read.
+    config : ModelConfig
+    vocabulary : Vocabulary
+    metadata : dict of str to str
+    tensors : dict of str to ndarray
+        Weights and, under names that begin with "training.", the state of a training run.
+        Read-only views of the mapped file.
+    """
+
+    path: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+    metadata: dict[str, str]
+    tensors: dict[str, NDArray[Any]]
+
+    @property
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The model's parameters by name."""
+        names = self.config.parameter_shapes(len(self.vocabulary))
+        return {name: self.tensors[name] for name in names}
+
+
 def save_model(
-    lm: LanguageModel,
+    network: Network,
+    vocabulary: Vocabulary,
     path: str | os.PathLike[str],
     tensors: Mapping[str, NDArray[Any]] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model, with further tensors (named "training....") and metadata where given."""
+    """Write a model to one file.
+
+    Parameters
+    ----------
+    network : Network
+    vocabulary : Vocabulary
+    path : path-like
+    tensors, metadata : mapping, optional
+        Further entries; the names of the tensors begin with "training.".
+    """
     write_tensors(
         path,
-        lm.state_dict() | dict(tensors or {}),
+        network.state_dict() | dict(tensors or {}),
         {
             "format": FORMAT,
             "fastseq": __version__,
-            "model": lm.config.to_json(),
-            "vocabulary": lm.vocabulary.to_json(),
+            "model": network.config.to_json(),
+            "vocabulary": vocabulary.to_json(),
             **(metadata or {}),
         },
     )
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> TensorFile:
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read and verify a checkpoint, or the best (else the last) one of a run directory.
 
     Raises
@@ -53,17 +88,16 @@ def open_checkpoint(path: str | os.PathLike[str]) -> TensorFile:
     OSError, CheckpointError
         As `read_tensors`; CheckpointError also where metadata and tensors do not make a model.
     """
-    if Path(path).is_dir():
-        path = find_checkpoint(path)
+    path = find_checkpoint(path) if Path(path).is_dir() else Path(path)
     file = read_tensors(path)
     try:
-        config, vocabulary = describe(file)
-        problems = list(mismatches(file, config, vocabulary))
+        config, vocabulary = _describe(file)
+        problems = "; ".join(_mismatches(file, config, vocabulary))
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{os.fspath(path)}: not a usable checkpoint: {error}") from None
+        problems = str(error) or repr(error)
     if problems:
-        raise CheckpointError(f"{os.fspath(path)}: not a usable checkpoint: {'; '.join(problems)}")
-    return file
+        raise CheckpointError(f"{path}: not a usable checkpoint: {problems}")
+    return Checkpoint(path, config, vocabulary, file.metadata, file.tensors)
 
 
 def find_checkpoint(run: str | os.PathLike[str]) -> Path:
@@ -74,8 +108,8 @@ def find_checkpoint(run: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(f"{os.fspath(run)}: no {BEST} or {LAST} in this directory")
 
 
-def describe(file: TensorFile) -> tuple[ModelConfig, Vocabulary]:
-    """Configuration and vocabulary that a checkpoint's metadata tell of."""
+def _describe(file: TensorFile) -> tuple[ModelConfig, Vocabulary]:
+    """Configuration and vocabulary from a checkpoint's metadata."""
     if file.metadata.get("format") != FORMAT:
         raise CheckpointError(f"format: expected {FORMAT}, got {file.metadata.get('format')!r}")
     for name in ("model", "vocabulary"):
@@ -85,8 +119,8 @@ def describe(file: TensorFile) -> tuple[ModelConfig, Vocabulary]:
     return config, Vocabulary.from_json(file.metadata["vocabulary"])
 
 
-def mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -> Iterator[str]:
-    """What keeps a file's tensors from being those of this model."""
+def _mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -> Iterator[str]:
+    """Differences between a file's tensors and the parameters of this model."""
     if config.num_layers > len(file.tensors):  # before anything is built for each layer
         yield f"num_layers: expected at most {len(file.tensors)} by the number of tensors"
         return
@@ -102,12 +136,3 @@ def mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) ->
     for name in file.tensors:
         if name not in expected and not name.startswith(TRAINING):
             yield f"{name}: unexpected"
-
-
-def restore_model(cls: type[Model], file: TensorFile) -> Model:
-    """The model of a checkpoint that `open_checkpoint` has read."""
-    config, vocabulary = describe(file)
-    lm = cls(vocabulary, **asdict(config))
-    names = config.parameter_shapes(len(vocabulary))
-    lm.load_state_dict({name: file.tensors[name] for name in names})
-    return lm

@@ -1,10 +1,9 @@
-"""How well a language model predicts a text."""
+"""Evaluation: how well a language model predicts a text."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,12 +12,9 @@ from ..text import Batches, Corpus, TextError, Vocabulary
 from .network import Network
 from .sampling import start_token
 
-if TYPE_CHECKING:
-    from .model import LanguageModel
-
 WINDOW = 128
-# A start without context costs some ten nats: a thousandth of a nat for each of so many tokens.
-_LANE = 10_000
+# A start without context costs about ten nats: with this many tokens, 0.001 nats per token.
+_MIN_STREAM_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -29,9 +25,9 @@ class Evaluation:
     ----------
     nats_per_token, bits_per_character, perplexity : float
     unknown_rate : float
-        Share of the text's tokens that are unknown, 0 to 1.
+        Fraction of the text's tokens that are unknown, 0 to 1.
     tokens : int
-        Tokens predicted: all but the first.
+        Number of predicted tokens: all but the first.
     """
 
     nats_per_token: float
@@ -42,7 +38,7 @@ class Evaluation:
 
 
 def mean_loss(network: Network, batches: Batches, carry_state: bool = True) -> float:
-    """Nats per token over all windows."""
+    """Mean loss over all windows, in nats per token."""
     total, state = 0.0, None
     for inputs, targets in batches:
         loss, end = network.loss(inputs, targets, state)
@@ -50,56 +46,65 @@ def mean_loss(network: Network, batches: Batches, carry_state: bool = True) -> f
     return total / batches.token_count
 
 
-def validation_batches(corpus: Corpus, most_lanes: int) -> Batches | None:
-    """The split "valid" in lanes that are long enough for their cold start not to matter."""
+def validation_batches(corpus: Corpus, max_streams: int) -> Batches | None:
+    """Batches of the split "valid", or None without one.
+
+    It is read in at most `max_streams` streams, each so long that its start without context
+    hardly matters.
+    """
     if "valid" not in corpus.splits:
         return None
     count = len(corpus.tokens("valid"))
     if count < 2:
         raise TextError(f"valid: expected at least 2 tokens, got {count}")
-    lanes = max(1, min(most_lanes, count // _LANE))
-    return corpus.batches("valid", lanes, min(WINDOW, (count - 1) // lanes))
+    streams = max(1, min(max_streams, count // _MIN_STREAM_TOKENS))
+    return corpus.batches("valid", streams, min(WINDOW, (count - 1) // streams))
 
 
 def evaluate(
-    lm: LanguageModel, text: str | ArrayLike, carry_state: bool, batch_size: int, seq_length: int
+    network: Network,
+    vocabulary: Vocabulary,
+    text: str | ArrayLike,
+    carry_state: bool,
+    batch_size: int,
+    seq_length: int,
 ) -> Evaluation:
-    """See `LanguageModel.evaluate`."""
-    ids, eod_id = as_tokens(lm, text), lm.vocabulary.eod_id
-    if isinstance(text, str) and eod_id is not None:
-        ids = np.append(ids, eod_id)
+    """Evaluate as described at `LanguageModel.evaluate`."""
+    ids = as_tokens(vocabulary, text)
+    if isinstance(text, str) and vocabulary.eod_id is not None:
+        ids = np.append(ids, vocabulary.eod_id)
     if len(ids) < 2:
         raise ValueError(f"text: expected at least 2 tokens, got {len(ids)}")
-    lanes = min(batch_size, len(ids) - 1)
-    batches = Batches(ids, lanes, min(seq_length, (len(ids) - 1) // lanes))
-    nats = mean_loss(lm, batches, carry_state)
-    characters = len(text if isinstance(text, str) else lm.vocabulary.decode(ids))
+    streams = min(batch_size, len(ids) - 1)
+    batches = Batches(ids, streams, min(seq_length, (len(ids) - 1) // streams))
+    nats = mean_loss(network, batches, carry_state)
+    characters = len(text if isinstance(text, str) else vocabulary.decode(ids))
     bits = nats * len(ids) / math.log(2)
     return Evaluation(
         nats_per_token=nats,
         bits_per_character=bits / characters if characters else math.inf,
         perplexity=perplexity(nats),
-        unknown_rate=lm.vocabulary.unknown_rate(ids),
+        unknown_rate=vocabulary.unknown_rate(ids),
         tokens=batches.token_count,
     )
 
 
-def score(lm: LanguageModel, text: str | ArrayLike) -> NDArray[np.float64]:
-    """See `LanguageModel.score`."""
-    ids = as_tokens(lm, text)
-    inputs = np.concatenate([[start_token(lm.vocabulary)], ids[:-1]])
+def score(network: Network, vocabulary: Vocabulary, text: str | ArrayLike) -> NDArray[np.float64]:
+    """Score as described at `LanguageModel.score`."""
+    ids = as_tokens(vocabulary, text)
+    inputs = np.concatenate([[start_token(vocabulary)], ids[:-1]])
     log_probs, state = np.empty(len(ids)), None
     for start in range(0, len(ids), WINDOW):
         part = slice(start, start + WINDOW)
-        losses, state = lm.losses(inputs[part, None], ids[part, None], state)
+        losses, state = network.losses(inputs[part, None], ids[part, None], state)
         log_probs[part] = -losses[:, 0]
     return log_probs
 
 
-def as_tokens(lm: LanguageModel, text: str | ArrayLike) -> NDArray[np.int64]:
-    """Ids of a text, or ids as they are."""
+def as_tokens(vocabulary: Vocabulary, text: str | ArrayLike) -> NDArray[np.int64]:
+    """Encode a text; an array of ids is returned as int64."""
     if isinstance(text, str):
-        return lm.vocabulary.encode(text)
+        return vocabulary.encode(text)
     ids = np.asarray(text)
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise TypeError(
@@ -109,12 +114,15 @@ def as_tokens(lm: LanguageModel, text: str | ArrayLike) -> NDArray[np.int64]:
 
 
 def perplexity(nats: float) -> float:
-    """e^nats, infinite where a float cannot hold it."""
+    """e^nats, or infinity beyond the range of a float."""
     return math.exp(nats) if nats < 709 else math.inf
 
 
 def in_usual_unit(vocabulary: Vocabulary, split: str, nats: float) -> dict[str, float]:
-    """A loss as perplexity of words or as bits per character or byte, under its name."""
+    """Convert a loss to the level's usual unit, under its name in the metrics.
+
+    The unit is perplexity for words, and bits per character or per byte otherwise.
+    """
     if vocabulary.level == "word":
         return {f"{split}_perplexity": perplexity(nats)}
     unit = "character" if vocabulary.level == "char" else "byte"

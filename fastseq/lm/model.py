@@ -1,18 +1,20 @@
-"""The language model as users hold it: a vocabulary, a network, and what to do with text."""
+"""The language model: a network with a vocabulary, and its operations on text."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_int
 from ..text import Vocabulary
 from . import beam, checkpoint, evaluation, sampling
 from .beam import Beam
-from .config import Cell, DType, ModelConfig, check_int
+from .checkpoint import Checkpoint
+from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
@@ -21,50 +23,44 @@ from .sampling import Decoder, Samples, Sampling, SamplingOptions
 class LanguageModel(Network):
     """Predicts the next token of a text from all tokens before it.
 
+    After the vocabulary come the fields of `ModelConfig`, which also holds their defaults, by
+    position or by keyword; or one `ModelConfig`.
+
     Parameters
     ----------
     vocabulary : Vocabulary
     cell : {"lstm", "gru", "rnn"}
     hidden_size : int
-        H, of each layer.
+        Size H of each layer.
     num_layers : int
-        L, at most 10,000.
+        Number of layers L, at most 10,000.
     embedding_size : int, optional
-        Tokens enter as one-hot vectors by default, else through an embedding of this size.
+        Size of the embedding of tokens. Without it tokens are one-hot vectors.
     dropout : float
-        Share of activations dropped in training: of the embedding and of each layer's output.
+        Fraction of activations dropped in training: of the embedding and of each layer's output.
     tie_weights : bool
         Use the embedding as the softmax layer's weight; `embedding_size` must be `hidden_size`.
     forget_bias : float
         Initial bias of the LSTM's forget gate.
     dtype : {"float32", "float64"}
     seed : int
-        Of the initial weights and of dropout.
+        Seed of the initial weights and of dropout.
 
     Raises
     ------
     ValueError, TypeError
-        An argument that makes no sense, by name; also where weights and gradients would take
-        more than the machine's memory.
+        An unusable argument, by name; also a model whose weights and gradients would exceed
+        the machine's memory.
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        cell: Cell = "lstm",
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        embedding_size: int | None = None,
-        dropout: float = 0.0,
-        tie_weights: bool = False,
-        forget_bias: float = 1.0,
-        dtype: DType = "float32",
-        seed: int = 0,
+        self, vocabulary: Vocabulary, *values: Any, **options: Unpack[ModelOptions]
     ) -> None:
-        config = ModelConfig(
-            cell, hidden_size, num_layers, embedding_size, dropout, tie_weights, forget_bias,
-            dtype, seed,
-        )  # fmt: skip
+        config = values[0] if values and isinstance(values[0], ModelConfig) else None
+        if config is None:
+            config = ModelConfig(*values, **options)
+        elif len(values) > 1 or options:
+            raise TypeError("config: expected no further arguments beside a ModelConfig")
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
 
@@ -79,17 +75,17 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> str:
-        """A text that begins with `prime` and goes on for `length` tokens.
+        """Sample a text that begins with `prime` and continues for `length` tokens.
 
-        It ends before that where the model of a vocabulary with documents draws their end.
+        With a vocabulary of documents the text ends early where the end of a document is drawn.
 
         Parameters
         ----------
         prime : str
-            Stands at the beginning of a line, or of a document; may be empty.
+            Beginning of the text, at the start of a line or document; may be empty.
         length : int
         stop : str or sequence of str
-            End before that of these which is complete first.
+            Strings that end the text; the first one to be complete does, and is left out.
         seed : int, optional
             The same seed gives the same text.
         **options
@@ -107,8 +103,10 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Iterator[str]:
-        """`sample` piece by piece, as the text is made; endless with length None."""
-        return sampling.generate(self, prime, length, stop, seed, Sampling(**options))
+        """Yield the text of `sample` piece by piece; endless with length None."""
+        return sampling.generate(
+            self, self.vocabulary, prime, length, stop, seed, Sampling(**options)
+        )
 
     def samples(
         self,
@@ -120,9 +118,11 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[str]:
-        """`count` texts in one batch; see `sample`."""
+        """Sample `count` texts in one batch; see `sample`."""
         settings = Sampling(**options)
-        return sampling.sample_many(self, count, prime, length, stop, seed, settings)
+        return sampling.sample_many(
+            self, self.vocabulary, count, prime, length, stop, seed, settings
+        )
 
     def sample_tokens(
         self,
@@ -134,7 +134,7 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
-        """Tokens and their log-probabilities.
+        """Sample tokens, with their log-probabilities.
 
         Parameters
         ----------
@@ -143,9 +143,9 @@ class LanguageModel(Network):
         length, count : int
             Tokens to draw for each of `count` rows.
         state : State, optional
-            What one row remembers from before the prime; it stays as it is.
+            State of one row before the prime; it is not modified.
         """
-        ids = evaluation.as_tokens(self, prime)
+        ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
             raise ValueError("prime: expected at least one token, got none")
         check_int("length", length, 0)
@@ -156,25 +156,25 @@ class LanguageModel(Network):
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
     ) -> list[Beam]:
-        """The likeliest texts of `length` further tokens that `beams` partial texts lead to.
+        """Search for the most likely continuations of `length` tokens, with `beams` partial texts.
 
-        A document may end before that, as in `sample`.
+        A document may end early, as in `sample`.
 
         Returns
         -------
         list of Beam
-            Pairs (text, log_prob), the likeliest first.
+            Pairs (text, log_prob), the most likely first.
         """
-        return beam.beam_search(self, prime, length, beams, allow_unk)
+        return beam.beam_search(self, self.vocabulary, prime, length, beams, allow_unk)
 
     # -- evaluation ------------------------------------------------------------------------
 
     def score(self, text: str | ArrayLike) -> NDArray[np.float64]:
-        """Log-probability of each token of a text (or of ids), given all before it.
+        """Log-probability of each token of a text (or of ids), given all tokens before it.
 
-        The text stands at the beginning of a line, as the prime of `sample` does.
+        The text is taken to start a line, like the prime of `sample`.
         """
-        return evaluation.score(self, text)
+        return evaluation.score(self, self.vocabulary, text)
 
     def evaluate(
         self,
@@ -184,20 +184,20 @@ class LanguageModel(Network):
         batch_size: int = 1,
         seq_length: int = evaluation.WINDOW,
     ) -> Evaluation:
-        """How well the model predicts a text.
+        """Evaluate how well the model predicts a text.
 
         Parameters
         ----------
         text : str, or array_like of shape (n,) and integers
-            A str is a whole document: where the vocabulary has a token for its end, that is
-            predicted, too.
+            A str is a whole document: if the vocabulary has a token for the end of a document,
+            that is predicted, too.
         carry_state : bool
-            Keep the state from window to window; otherwise each starts from zero.
+            Keep the state from window to window; otherwise each window starts from zero.
         batch_size : int
-            Read the text in so many parallel lanes, each of which starts from zero: faster,
-            and slightly worse than the model is.
+            Number of parallel streams in which the text is read. Each starts from zero, so
+            more streams are faster but score slightly worse.
         seq_length : int
-            Tokens in a window. Where the state is carried it makes no difference.
+            Tokens in a window. It has no effect if the state is carried.
 
         Raises
         ------
@@ -206,26 +206,32 @@ class LanguageModel(Network):
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
-        return evaluation.evaluate(self, text, carry_state, batch_size, seq_length)
+        return evaluation.evaluate(
+            self, self.vocabulary, text, carry_state, batch_size, seq_length
+        )
 
     # -- files -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights, configuration and vocabulary to one safetensors file.
-
-        An older file of this name is replaced in one step, once the new one is on the disk.
-        """
-        checkpoint.save_model(self, path)
+        """Write weights, configuration and vocabulary to one safetensors file, atomically."""
+        checkpoint.save_model(self, self.vocabulary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Model of a file that `save` or a training wrote, or the best of a run directory.
+        """Load a model from a file, or the best model of a run directory.
 
         Raises
         ------
         OSError
             The file cannot be opened.
         CheckpointError
-            It is damaged or something else; nothing in it was executed.
+            It is damaged or something else; nothing in it is executed.
         """
-        return checkpoint.restore_model(cls, checkpoint.open_checkpoint(path))
+        return cls.from_checkpoint(checkpoint.open_checkpoint(path))
+
+    @classmethod
+    def from_checkpoint(cls, opened: Checkpoint) -> Self:
+        """Build the model of a checkpoint that `open_checkpoint` has read."""
+        lm = cls(opened.vocabulary, opened.config)
+        lm.load_state_dict(opened.weights)
+        return lm

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.arguments import LinearGrads
-from .._kernels.cells import BY_NAME
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats
@@ -102,8 +101,7 @@ class Network(Module):
 
     def _layer(self, n: int) -> Recurrence:
         one_hot = n == 0 and self.config.embedding_size is None
-        cell = BY_NAME[self.config.kernel_cell]
-        return Recurrence.of(cell, vars(self.rnn), f"_l{n}", inputs=not one_hot)
+        return Recurrence.of(self.config.kernel_cell, vars(self.rnn), f"_l{n}", inputs=not one_hot)
 
     def _make_input(self) -> TokenInput:
         if self.config.embedding_size is None:
@@ -342,7 +340,7 @@ def initial_values(
         bound = 1.0 / math.sqrt(H)
         return random.uniform(-bound, bound, shape)
     values = np.zeros(shape)
-    gates = BY_NAME[config.kernel_cell].gates
+    gates = config.kernel_cell.gates
     if "f" in gates and name.startswith("rnn.bias_ih"):
         values[gates.index("f") * H :][:H] = config.forget_bias
     return values

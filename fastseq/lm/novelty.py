@@ -1,4 +1,4 @@
-"""How much of a sample is copied: its longest run of tokens that stands in the training text."""
+"""Novelty of samples: the longest run of tokens that is copied from a text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Odd, so that it has an inverse modulo 2⁶⁴.
+# An odd number, which has an inverse modulo 2⁶⁴.
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
 _BLOCK = 1 << 18
@@ -17,7 +17,7 @@ _TABLE_BITS = 20
 
 @dataclass(frozen=True)
 class CopiedRun:
-    """`length` tokens that start at `sample_start` here and at `text_start` in the text."""
+    """A run of `length` tokens, from `sample_start` in the sample and `text_start` in the text."""
 
     length: int
     sample_start: int
@@ -25,11 +25,12 @@ class CopiedRun:
 
 
 def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
-    """Longest run of `sample` that occurs literally in `text`.
+    """Find the longest run of `sample` that occurs literally in `text`.
 
-    The length is found by bisection, one pass over the text for each guess: rolling hashes of
-    all its windows are looked up among those of the sample's windows [1]_, and every hit is
-    compared token by token. Memory does not grow with the text, which may be memory-mapped.
+    The length is found by bisection, with one pass over the text for each guess: rolling hashes
+    of all its windows are looked up among those of the sample's windows [1]_, and every hit is
+    compared token by token. Memory does not depend on the size of the text, which may be
+    memory-mapped.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
     Returns
     -------
     CopiedRun
-        Of length 0 where no token of the sample occurs in the text.
+        Its length is 0 if no token of the sample occurs in the text.
 
     References
     ----------
@@ -52,7 +53,7 @@ def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
             )
     best = CopiedRun(0, 0, 0)
     low, high = 0, min(len(sample), len(text))
-    step = 1  # the first guesses grow from what is known to occur: most runs are short
+    step = 1  # most runs are short, so the first guesses grow from the known length
     while low < high:
         guess = min(low + step, (low + high + 1) // 2)
         found = _find(sample, text, guess)
@@ -65,7 +66,7 @@ def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
 
 
 def _find(sample: NDArray[Any], text: NDArray[Any], length: int) -> tuple[int, int] | None:
-    """Places in sample and text of some common run of `length` tokens."""
+    """Positions in sample and text of a common run of `length` tokens, or None."""
     powers, inverses = _powers(_BLOCK + length)
     wanted = _window_hashes(sample, length, *_powers(len(sample)))
     table = np.zeros(1 << _TABLE_BITS, bool)
@@ -98,7 +99,7 @@ def _window_hashes(
 
 
 def _slots(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    # The high bits: the low ones depend on few bits of the tokens.
+    # The high bits, because the low ones depend on few bits of the tokens.
     return hashes >> np.uint64(64 - _TABLE_BITS)
 
 
@@ -111,7 +112,7 @@ def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 def _extend(sample: NDArray[Any], text: NDArray[Any], i: int, j: int) -> CopiedRun:
-    """The maximal run around a match, to both sides."""
+    """Extend a match to the maximal run in both directions."""
     left = _common_prefix(sample[:i][::-1], text[:j][::-1])
     right = _common_prefix(sample[i:], text[j:])
     return CopiedRun(left + right, i - left, j - left)

@@ -1,29 +1,26 @@
-"""Drawing text from a language model."""
+"""Sampling: drawing text from a language model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.records import Draw
 from ..backend import kernels
-from ..nn.checks import check_memory
+from ..checks import check_int, check_memory, check_positive, check_real
 from ..text import Vocabulary
-from .config import check_int, check_real
 from .network import Network, State
-
-if TYPE_CHECKING:
-    from .model import LanguageModel
 
 Ids = NDArray[np.int64]
 
-_CHUNK = 64, 1024  # least and most tokens drawn at a time when streaming
-_CHUNK_WORK = 1 << 26  # multiply-adds of a chunk between them: milliseconds
+MAX_SAMPLE_LENGTH = 10**5  # of samples that a training run shows; longer ones are implausible
+_CHUNK = 64, 1024  # fewest and most tokens drawn at a time when streaming
+_CHUNK_WORK = 1 << 26  # multiply-adds per chunk within these limits: a few milliseconds
 _PRIME_WINDOW = 256
 _TOKEN_BYTES = 24  # a token, its log-probability and a random number
 
@@ -41,20 +38,20 @@ class SamplingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """Settings for the choice of the next token.
 
     Attributes
     ----------
     temperature : float
-        Divides the logits; 0 takes the most likely token.
+        Divisor of the logits; 0 selects the most likely token.
     top_k : int
-        Keep the k likeliest tokens; 0 keeps all.
+        Keep only the k most likely tokens; 0 keeps all.
     top_p : float
-        Keep the smallest set of tokens whose probability reaches p; 1 keeps all.
+        Keep the smallest set of tokens whose total probability reaches p; 1 keeps all.
     min_p : float
-        Keep tokens at least this many times as likely as the likeliest; 0 keeps all.
+        Keep tokens whose probability is at least this fraction of the highest; 0 keeps all.
     repetition_penalty : float
-        Above 1 it makes tokens that have occurred less likely; see the `decode` kernel.
+        Above 1 it makes tokens that have already occurred less likely; see the `decode` kernel.
     allow_unk : bool
         Whether the unknown token may be drawn.
     """
@@ -71,19 +68,17 @@ class Sampling:
         check_int("top_k", self.top_k, 0)
         check_real("top_p", self.top_p, 0.0, 1.0)
         check_real("min_p", self.min_p, 0.0, 1.0)
-        check_real("repetition_penalty", self.repetition_penalty, 0.0)
-        if self.repetition_penalty == 0.0:
-            raise ValueError("repetition_penalty: expected more than 0, got 0.0")
+        check_positive("repetition_penalty", self.repetition_penalty)
 
 
 class Samples(NamedTuple):
-    """Drawn tokens.
+    """Sampled tokens.
 
     Attributes
     ----------
     ids : ndarray of shape (count, length), int64
     log_probs : ndarray of shape (count, length)
-        Of each token under the model itself: temperature and filters left out.
+        Of each token under the model itself, without temperature and filters.
     """
 
     ids: Ids
@@ -91,7 +86,7 @@ class Samples(NamedTuple):
 
 
 class Decoder:
-    """Draws tokens for the rows of a batch, each from its own past.
+    """Draws tokens for the rows of a batch, each given its own history.
 
     Parameters
     ----------
@@ -102,11 +97,11 @@ class Decoder:
         Rows of the batch.
     settings : Sampling
     vocabulary : Vocabulary
-        Knows the token that `allow_unk` is about, and the one that ends documents: those before
-        do not count as a repetition.
+        Provides the unknown token, and the end of a document, which does not count as a
+        repetition.
     seed : int or None
     state : State, optional
-        Before the prime, of one row.
+        State of one row before the prime.
     """
 
     def __init__(
@@ -150,7 +145,7 @@ class Decoder:
             self._seen[:, prime[prime != vocabulary.eod_id]] = 1
 
     def draw(self, length: int) -> Samples:
-        """The next `length` tokens of every row."""
+        """Draw the next `length` tokens of every row."""
         count = len(self._last)
         check_memory("count, length", count * length * _TOKEN_BYTES)
         tokens = np.empty((length + 1, count), np.int64)
@@ -177,14 +172,14 @@ def pack_network(network: Network) -> Any:
 
 
 def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:
-    """The state after reading ids, in windows so that memory stays bounded."""
+    """Compute the state after reading ids, window by window so that memory stays bounded."""
     for start in range(0, len(ids), _PRIME_WINDOW):
         state = network.advance(ids[start : start + _PRIME_WINDOW, None], state)
     return network.zero_state() if state is None else state
 
 
 def start_token(vocabulary: Vocabulary) -> int:
-    """What stands before a text: the end of a document, a line, or the first known token."""
+    """The token before a text: the end of a document or line, else the first known token."""
     if vocabulary.eod_id is not None:
         return vocabulary.eod_id
     ends = vocabulary.lookup("\n")
@@ -195,20 +190,21 @@ def start_token(vocabulary: Vocabulary) -> int:
 
 
 def prime_tokens(vocabulary: Vocabulary, prime: str) -> tuple[Ids, Ids]:
-    """Ids of a prime text, and those that the model reads: behind the start token."""
+    """Ids of a prime text, without and with the start token before them."""
     ids = vocabulary.encode(prime)
     return ids, np.concatenate([[start_token(vocabulary)], ids])
 
 
 def continuation(vocabulary: Vocabulary, prime: Ids, drawn: Iterable[int]) -> Iterator[str]:
-    """Pieces of the text of `drawn` as they read on from the prime, to the document's end."""
+    """Decode `drawn` as the continuation of the prime, up to the document's end."""
     drawn = takewhile(lambda i: i != vocabulary.eod_id, drawn)
-    # One piece for each id, so those of the prime come first and can be left out.
+    # The prime is decoded, too, for its context; there is one piece per id, so its pieces can
+    # be skipped.
     return islice(vocabulary.decode_stream(chain(prime.tolist(), drawn)), len(prime), None)
 
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """The pieces up to where a stop string begins: the one that is complete first.
+    """Yield the pieces up to the stop string that is complete first.
 
     A tail that may be the beginning of a stop string is held back until that is decided.
     """
@@ -219,7 +215,7 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     text = ""
     for piece in pieces:
         text += piece
-        found = [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]
+        found = [(at + len(string), at) for string in stop if (at := text.find(string)) >= 0]
         if found:
             _, begin = min(found)
             yield text[:begin]
@@ -230,44 +226,46 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     yield text
 
 
-def check_stop(stop: str | Sequence[str]) -> Sequence[str]:
-    words = [stop] if isinstance(stop, str) else list(stop)
-    if not all(isinstance(word, str) and word for word in words):
+def stop_strings(stop: str | Sequence[str]) -> Sequence[str]:
+    """Stop strings as a sequence; ValueError for an empty one."""
+    strings = [stop] if isinstance(stop, str) else list(stop)
+    if not all(isinstance(string, str) and string for string in strings):
         raise ValueError(f"stop: expected strings that are not empty, got {stop!r}")
-    return words
+    return strings
 
 
 def generate(
-    lm: LanguageModel,
+    network: Network,
+    vocabulary: Vocabulary,
     prime: str,
     length: int | None,
     stop: str | Sequence[str],
     seed: int | None,
     settings: Sampling,
 ) -> Iterator[str]:
-    """See `LanguageModel.generate`."""
-    words = check_stop(stop)
+    """Generate as described at `LanguageModel.generate`."""
+    stops = stop_strings(stop)
     if length is not None:
         check_int("length", length, 0)
-    shown, read = prime_tokens(lm.vocabulary, prime)
-    decoder = Decoder(lm, read, 1, settings, lm.vocabulary, seed)
+    prime_ids, read = prime_tokens(vocabulary, prime)
+    decoder = Decoder(network, read, 1, settings, vocabulary, seed)
+    text = continuation(vocabulary, prime_ids, _drawn(decoder, length))
+    pieces = chain([prime], until_stop(text, stops))
+    return (piece for piece in pieces if piece)
 
-    def drawn() -> Iterator[int]:
-        left = length
-        while left is None or left > 0:
-            count = decoder.chunk if left is None else min(decoder.chunk, left)
-            yield from decoder.draw(count).ids[0].tolist()
-            left = None if left is None else left - count
 
-    def pieces() -> Iterator[str]:
-        yield prime
-        yield from until_stop(continuation(lm.vocabulary, shown, drawn()), words)
-
-    return (piece for piece in pieces() if piece)
+def _drawn(decoder: Decoder, length: int | None) -> Iterator[int]:
+    """Tokens of a decoder's single row, drawn in chunks; endless with length None."""
+    left = length
+    while left is None or left > 0:
+        count = decoder.chunk if left is None else min(decoder.chunk, left)
+        yield from decoder.draw(count).ids[0].tolist()
+        left = None if left is None else left - count
 
 
 def sample_many(
-    lm: LanguageModel,
+    network: Network,
+    vocabulary: Vocabulary,
     count: int,
     prime: str,
     length: int,
@@ -275,11 +273,11 @@ def sample_many(
     seed: int | None,
     settings: Sampling,
 ) -> list[str]:
-    """See `LanguageModel.samples`."""
-    words = check_stop(stop)
+    """Sample as described at `LanguageModel.samples`."""
+    stops = stop_strings(stop)
     check_int("count", count, 1)
     check_int("length", length, 0)
-    shown, read = prime_tokens(lm.vocabulary, prime)
-    drawn = Decoder(lm, read, count, settings, lm.vocabulary, seed).draw(length)
-    texts = (continuation(lm.vocabulary, shown, row) for row in drawn.ids.tolist())
-    return [prime + "".join(until_stop(text, words)) for text in texts]
+    prime_ids, read = prime_tokens(vocabulary, prime)
+    drawn = Decoder(network, read, count, settings, vocabulary, seed).draw(length)
+    texts = (continuation(vocabulary, prime_ids, row) for row in drawn.ids.tolist())
+    return [prime + "".join(until_stop(text, stops)) for text in texts]

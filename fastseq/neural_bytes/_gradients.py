@@ -13,15 +13,15 @@ from ._matrix import Shape
 
 @dataclass(frozen=True)
 class Columns:
-    """A matrix of zeros but for some columns.
+    """A matrix with few columns that are not zero.
 
     Attributes
     ----------
     shape : (int, int)
     ids : ndarray of shape (N,), int64
-        Which columns, each once.
+        Indices of these columns, each once.
     rows : ndarray of shape (N, shape[0])
-        What stands in them.
+        The columns, as rows.
     """
 
     shape: Shape
@@ -29,17 +29,17 @@ class Columns:
     rows: np.ndarray
 
     def dense(self) -> np.ndarray:
-        """The whole matrix, kept by columns."""
+        """The whole matrix, stored by columns."""
         table = np.zeros(self.shape[::-1])
         table[self.ids] = self.rows
         return table.T
 
 
 class Gradients(Sequence[np.ndarray]):
-    """One array for each parameter, to be read like a tuple.
+    """One array for each parameter, as an immutable sequence.
 
-    The gradient of an input weight has columns for the tokens of the window alone. It becomes
-    a whole array when somebody reads it; handed to `update` unread, it never does.
+    The gradient of an input weight only has columns for the tokens of the window. It is expanded
+    to a whole array when it is read; `update` does not need that.
     """
 
     def __init__(self, items: Sequence[np.ndarray | Columns]) -> None:
@@ -61,6 +61,6 @@ class Gradients(Sequence[np.ndarray]):
         return item
 
     def unread(self, k: int) -> Columns | None:
-        """Gradient k in its short form, None if it has no such form or has been read."""
+        """Gradient k in its compact form; None if it has none or has been read."""
         item = self._items[k]
         return item if isinstance(item, Columns) else None

@@ -1,30 +1,27 @@
-"""Where nested lists become arrays, and how those lie in memory.
+"""Conversion of nested lists to arrays, and the memory layout of those.
 
-An input weight (its name has a U; its shape is (H, V)) is kept by columns: a column is what a
-one-hot vector takes from it, and so a row of the table that the kernels gather from. The same
-goes for its gradient and its Adagrad memory. All other matrices are kept by rows.
+An input weight (its name has a U, its shape is (H, V)) is stored by columns. Its product with a
+one-hot vector is a column, which is then a row of the table that the kernels gather from. The
+same holds for its gradient and its Adagrad memory. All other matrices are stored by rows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from ._model import Model
 
 Shape = tuple[int, int]
 
 
 def as_matrix(name: str, values: ArrayLike, shape: Shape | None = None) -> np.ndarray:
-    """Nested lists (or an array) as a float64 matrix, without a copy where none is needed.
+    """Convert nested lists or an array to a float64 matrix, without a copy if possible.
 
     Raises
     ------
     ValueError
-        Rows of unequal length, not numbers, not a matrix, or not of the shape asked for.
+        Rows of unequal length, not numbers, not a matrix, or another shape than `shape`.
     """
     try:
         matrix = np.asarray(values, np.float64)
@@ -40,12 +37,12 @@ def as_matrix(name: str, values: ArrayLike, shape: Shape | None = None) -> np.nd
 
 
 def is_table(name: str) -> bool:
-    """Whether the matrix of this name is kept by columns."""
+    """Whether the matrix of this name is stored by columns."""
     return "U" in name
 
 
 def laid_out(name: str, values: ArrayLike, shape: Shape) -> np.ndarray:
-    """A matrix of the given shape in the memory layout of its name, copied only where needed."""
+    """Convert to a matrix in the memory layout of its name, without a copy if possible."""
     return np.asarray(as_matrix(name, values, shape), order=_order(name))
 
 
@@ -54,15 +51,23 @@ def _order(name: str) -> Literal["F", "C"]:
 
 
 def rows_of(name: str, matrix: np.ndarray) -> np.ndarray:
-    """A `laid_out` matrix as kernels take it, C-contiguous: a table is transposed."""
+    """View a `laid_out` matrix as C-contiguous, for the kernels: a table is transposed."""
     return matrix.T if is_table(name) else matrix
 
 
 def state_row(name: str, values: ArrayLike | None, size: int) -> np.ndarray:
-    """A state of shape (size, 1), or None for zeros, as a row of shape (1, size)."""
+    """Convert a state of shape (size, 1), or None for zeros, to a row of shape (1, size)."""
     if values is None:
         return np.zeros((1, size))
     return as_matrix(name, values, (size, 1)).reshape(1, size)
+
+
+class HasShapes(Protocol):
+    """An object that knows the shapes of its matrices."""
+
+    __dict__: dict[str, Any]
+
+    def shape_of(self, name: str) -> Shape: ...
 
 
 class Matrix:
@@ -74,11 +79,11 @@ class Matrix:
     @overload
     def __get__(self, model: None, owner: type) -> Matrix: ...
     @overload
-    def __get__(self, model: Model, owner: type) -> np.ndarray: ...
-    def __get__(self, model: Model | None, owner: type) -> np.ndarray | Matrix:
+    def __get__(self, model: HasShapes, owner: type) -> np.ndarray: ...
+    def __get__(self, model: HasShapes | None, owner: type) -> np.ndarray | Matrix:
         return self if model is None else model.__dict__[self.name]
 
-    def __set__(self, model: Model, values: ArrayLike) -> None:
-        # An array is copied, too: otherwise two attributes could come to share one.
+    def __set__(self, model: HasShapes, values: ArrayLike) -> None:
+        # An array is copied, too, so that two attributes never share one.
         matrix = as_matrix(self.name, values, model.shape_of(self.name))
         model.__dict__[self.name] = np.array(matrix, order=_order(self.name))

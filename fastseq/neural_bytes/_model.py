@@ -1,4 +1,4 @@
-"""What RNN and LSTM share: sizes, the softmax layer, one-hot inputs, Adagrad, sampling."""
+"""The common base of RNN and LSTM: sizes, softmax layer, one-hot inputs, Adagrad, sampling."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from .._kernels.arguments import AdagradOptions, Clip
 from .._kernels.records import LayerCall
 from ..backend import kernels
-from ..lm.config import check_int, check_real
+from ..checks import check_int, check_real
 from ._gradients import Columns, Gradients
 from ._matrix import Matrix, Shape, is_table, laid_out, rows_of
 
-LOSS_EPSILON = 1e-12  # keeps the loss of an impossible token finite
+LOSS_EPSILON = 1e-12  # keeps the loss of a token with probability zero finite
 ADAGRAD_EPSILON = 1e-8
 NO_CLIPPING = Clip(scale=1.0, limit=math.inf, weight_decay=0.0)
 DTYPE = np.dtype(np.float64)
@@ -26,7 +26,7 @@ DTYPE = np.dtype(np.float64)
 
 @dataclass(frozen=True)
 class Cache:
-    """What `backward` needs of a call of `forward`.
+    """Intermediate results that `forward` passes to `backward`.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Model:
         Raises
         ------
         ValueError
-            Too few, too many or of the wrong shape; nothing is changed.
+            Too few or too many, or a wrong shape; nothing is changed.
         """
         if len(grads) != len(self.names):
             raise ValueError(f"grads: expected {len(self.names)} matrices, got {len(grads)}")
@@ -109,7 +109,7 @@ class Model:
         raise NotImplementedError
 
     def _adagrad(self, name: str, gradient: np.ndarray | Columns, memory: np.ndarray) -> None:
-        """Update a parameter; rows of a table that have no gradient stay as they are."""
+        """Update a parameter; rows of a table without gradient do not change."""
         p, m = rows_of(name, getattr(self, name)), rows_of(name, memory)
         if isinstance(gradient, Columns):
             ids = gradient.ids
@@ -144,10 +144,10 @@ class Model:
     # -- softmax layer ---------------------------------------------------------------------
 
     def _loss(self, h: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """Loss, and d loss / d logits of shape (T, V). A target of −1 has neither.
+        """Loss, and d loss / d logits of shape (T, V). A target of −1 contributes to neither.
 
-        The gradient is that of plain cross-entropy, softmax − onehot: the loss's 1e-12 is for
-        the logarithm's sake alone.
+        The gradient is that of plain cross-entropy, softmax − onehot; the 1e-12 in the loss
+        only protects the logarithm.
         """
         k, T = kernels(DTYPE), len(targets)
         logits, losses = np.empty((T, self.vocab_size)), np.empty(T)
@@ -157,7 +157,7 @@ class Model:
         return float(np.sum(-np.log(p + LOSS_EPSILON))), logits
 
     def _head_backward(self, cache: Cache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gradients of the states, of shape (T, H), of V and of c, those clipped."""
+        """Gradients of the states, of shape (T, H), and clipped ones of V and c."""
         k, h, dlogits = kernels(DTYPE), cache.call.y, cache.dlogits
         dh, dV = np.empty_like(h), np.empty_like(self.V)
         k.matmul(dlogits, self.V, dh, None, False)  # dh = dlogits @ V
@@ -173,7 +173,7 @@ class Model:
     # -- sampling --------------------------------------------------------------------------
 
     def _sample(self, seed_ix: int, n: int, step: Callable[[np.ndarray], np.ndarray]) -> list[int]:
-        """Draw n tokens, each fed to the next `step`, which maps ids (1,) to a state (H,)."""
+        """Draw n tokens, each the input of the next `step`, from ids (1,) to a state (H,)."""
         ids = indices("seed_ix", [seed_ix])
         check_range("seed_ix", ids, self.vocab_size)
         tokens: list[int] = []

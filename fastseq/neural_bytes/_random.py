@@ -1,4 +1,4 @@
-"""Many numbers from Python's `random` at NumPy's speed."""
+"""Random numbers of Python's `random` at the speed of NumPy."""
 
 import random
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def uniforms(count: int) -> np.ndarray:
-    """What `count` calls of ``random.random()`` would return; `random` moves on by as many.
+    """Return the results of `count` calls of ``random.random()``, and advance `random` by them.
 
-    Both generators are MT19937 [1]_ and make a double of 53 bits from two words in the same
-    way, so NumPy can go on from Python's state and hand it back.
+    Both generators are MT19937 [1]_ and build a double of 53 bits from two words in the same
+    way, so NumPy can continue from Python's state and return it.
 
     Returns
     -------

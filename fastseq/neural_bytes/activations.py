@@ -1,6 +1,6 @@
-"""The original's activation functions.
+"""The activation functions of the original.
 
-Each takes a number or (nested) lists of numbers and returns the same form in float.
+Each takes a number or (nested) lists of numbers and returns floats in the same form.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def sigmoid(x: ArrayLike) -> Any:
 
 
 def sigmoid_derivative(y: ArrayLike) -> Any:
-    """y · (1 − y), the derivative where sigmoid(x) is y."""
+    """y · (1 − y), the derivative for y = sigmoid(x)."""
     a = _array(y)
     return (a * (1.0 - a)).tolist()
 
@@ -28,7 +28,7 @@ def tanh(x: ArrayLike) -> Any:
 
 
 def tanh_derivative(y: ArrayLike) -> Any:
-    """1 − y², the derivative where tanh(x) is y."""
+    """1 − y², the derivative for y = tanh(x)."""
     return (1.0 - _array(y) ** 2).tolist()
 
 
@@ -38,12 +38,12 @@ def relu(x: ArrayLike) -> Any:
 
 
 def relu_derivative(x: ArrayLike) -> Any:
-    """1 where x > 0, else 0."""
+    """1 for x > 0, else 0."""
     return (_array(x) > 0.0).astype(np.float64).tolist()
 
 
 def softmax(x: ArrayLike) -> Any:
-    """eˣ / Σ eˣ over all elements, which in the models are those of a column vector."""
+    """eˣ / Σ eˣ over all elements; the models pass a column vector."""
     a = _array(x)
     e = np.exp(a - a.max(initial=-np.inf))
     return (e / e.sum()).tolist()

@@ -1,4 +1,4 @@
-"""The original's LSTM."""
+"""The LSTM of the original."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ._model import DTYPE, Cache, Model, as_column, check_range, window
 from ._random import uniforms
 from ._recurrence import run, run_back
 
-BLOCKS = "ifco"  # the kernels' order of gates; their g, the candidate, is called c here
-State = list[list[float]]
+BLOCKS = "ifco"  # gates in the order of the kernels, whose g (the candidate) is called c here
+Column = list[list[float]]  # a state of shape (H, 1)
 
 
 class LSTM(Model):
@@ -35,7 +35,7 @@ class LSTM(Model):
     ----------
     vocab_size, hidden_size : int
     seq_length : int
-        Kept for the script's sake; `forward` takes windows of any length.
+        Stored for compatibility; `forward` takes windows of any length.
     learning_rate : float
     clip_value : float
         Bound on every element of a gradient.
@@ -84,7 +84,7 @@ class LSTM(Model):
         targets: Sequence[int],
         hprev: ArrayLike,
         cprev: ArrayLike | None = None,
-    ) -> tuple[float, Cache, State, State]:
+    ) -> tuple[float, Cache, Column, Column]:
         """Loss of a window.
 
         Parameters
@@ -123,7 +123,7 @@ class LSTM(Model):
     def _run(
         self, ids: np.ndarray, w_hh: np.ndarray, h_start: np.ndarray, c_start: np.ndarray
     ) -> LayerCall:
-        """The states from their initial ones on."""
+        """The states of all steps."""
         k, T, H = kernels(DTYPE), len(ids), self.hidden_size
         gates, block_rows = np.empty((T, 4 * H)), np.empty((T, H))
         for block, gate in enumerate(BLOCKS):
@@ -148,10 +148,10 @@ class LSTM(Model):
     def sample(
         self, seed_ix: int, n: int, h: ArrayLike | None = None, c: ArrayLike | None = None
     ) -> list[int]:
-        """Draw n tokens, feeding `seed_ix` and then each of them to a state that starts at h, c.
+        """Draw n tokens from the state h, c, after `seed_ix` as the first input.
 
-        Each takes one ``random.random()`` and is the first index whose cumulative probability
-        exceeds it (0 if none does).
+        Each token consumes one ``random.random()``: it is the first index whose cumulative
+        probability exceeds that number (0 if none does).
 
         Raises
         ------

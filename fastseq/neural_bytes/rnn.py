@@ -1,4 +1,4 @@
-"""The original's RNN."""
+"""The RNN of the original."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RNN(Model):
     ----------
     vocab_size, hidden_size : int
     seq_length : int
-        Kept for the script's sake; `forward` takes windows of any length.
+        Stored for compatibility; `forward` takes windows of any length.
     learning_rate : float
     clip_value : float
         Bound on every element of a gradient.
@@ -73,8 +73,8 @@ class RNN(Model):
         Parameters
         ----------
         inputs, targets : list of int
-            An input out of range is a zero vector. A target out of range adds no loss and so
-            has no gradient.
+            An input out of range is a zero vector. A target out of range contributes neither
+            loss nor gradient.
         hprev : H×1, nested lists or ndarray
 
         Returns
@@ -91,7 +91,7 @@ class RNN(Model):
         return loss, Cache(ids, call, dlogits), as_column(call.h_n)
 
     def _run(self, ids: np.ndarray, start: np.ndarray) -> LayerCall:
-        """The states from the initial one on."""
+        """The states of all steps."""
         gates, known = np.empty((len(ids), self.hidden_size)), self._known(ids)
         kernels(DTYPE).gather_rows(self.U.T, np.where(known, ids, 0), self.b.ravel(), gates)
         gates[~known] = self.b.ravel()
@@ -106,10 +106,10 @@ class RNN(Model):
         return Gradients([dU, self._clipped(dW), dV, self._bias_gradient(drows), dc])
 
     def sample(self, seed_ix: int, n: int, h: ArrayLike | None = None) -> list[int]:
-        """Draw n tokens, feeding `seed_ix` and then each of them to a state that starts at h.
+        """Draw n tokens from the state h, after `seed_ix` as the first input.
 
-        Each takes one ``random.random()`` and is the first index whose cumulative probability
-        exceeds it (0 if none does).
+        Each token consumes one ``random.random()``: it is the first index whose cumulative
+        probability exceeds that number (0 if none does).
 
         Raises
         ------

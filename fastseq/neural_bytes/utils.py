@@ -1,4 +1,4 @@
-"""The original's helpers: matrices as nested lists, vocabularies, a loss curve."""
+"""The helpers of the original: matrices as nested lists, vocabularies, a loss curve."""
 
 import warnings
 from collections import Counter
@@ -24,7 +24,7 @@ def matrix_multiplication(a: ArrayLike, b: ArrayLike) -> Rows:
     Raises
     ------
     ValueError
-        Here as below: rows of unequal length, or shapes that do not match.
+        Rows of unequal length, or shapes that do not match; also in the functions below.
     """
     left, right = as_matrix("a", a), as_matrix("b", b)
     if left.shape[1] != right.shape[0]:
@@ -84,7 +84,7 @@ def text_to_indices(text: str, char_to_ix: Mapping[str, int]) -> list[int]:
 
 
 def build_word_vocab(text: str, max_words: int = 5000) -> tuple[dict[str, int], dict[int, str]]:
-    """The most frequent words, among equals those seen first: (word_to_ix, ix_to_word)."""
+    """The most frequent words, of equals those seen first: (word_to_ix, ix_to_word)."""
     words = [word for word, _ in Counter(text.split()).most_common(max_words)]
     return {word: i for i, word in enumerate(words)}, dict(enumerate(words))
 
@@ -95,9 +95,9 @@ def text_to_word_indices(text: str, word_to_ix: Mapping[str, int]) -> list[int]:
 
 
 def plot_loss(loss_history: Sequence[float]) -> None:
-    """Show the loss by update in a window; needs matplotlib.
+    """Show the loss by update in a window, with matplotlib.
 
-    Without a display nothing is shown; the figure is pyplot's current one, so that
+    Without a display nothing is shown. The figure is the current one of pyplot, so that
     ``matplotlib.pyplot.savefig`` still writes it to a file.
     """
     from ..plots import require
@@ -109,6 +109,6 @@ def plot_loss(loss_history: Sequence[float]) -> None:
     axes.plot(range(1, len(loss_history) + 1), loss_history)
     axes.set_xlabel("update")
     axes.set_ylabel("loss, nats per window")
-    with warnings.catch_warnings():  # a backend without windows says that it has none
+    with warnings.catch_warnings():  # of a backend without windows
         warnings.filterwarnings("ignore", message=".*non-interactive", category=UserWarning)
         plt.show()

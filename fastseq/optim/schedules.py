@@ -1,8 +1,9 @@
 """Learning-rate schedules: the rate as a function of how often `step` was called.
 
-Names, arguments and values are PyTorch's. Where PyTorch multiplies the current rate again and
-again, the rate here is computed anew from the initial one, so that a resumed run has the same
-rates bit for bit.
+Names, arguments and values are PyTorch's. Where PyTorch repeatedly multiplies the current rate,
+the rate is computed here from the initial one, so that a resumed run has the same rates bit for
+bit. The shapes (`linear`, `exponential`, `cosine`) are functions of their own, for callers that
+measure progress in something other than calls of `step`.
 """
 
 import math
@@ -10,8 +11,23 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from ..nn.checks import check_mapping
+from ..checks import check_mapping
 from .optimizer import Optimizer
+
+
+def linear(start: float, end: float, done: float) -> float:
+    """A straight line from `start` at done = 0 to `end` at done = 1."""
+    return start + (end - start) * done
+
+
+def exponential(factor: float, done: float) -> float:
+    """A decay by `factor` for each unit of `done`."""
+    return factor**done
+
+
+def cosine(start: float, end: float, phase: float) -> float:
+    """Half a cosine wave from `start` at phase = 0 to `end` at phase = π."""
+    return end + (start - end) * ((1.0 + math.cos(phase)) / 2.0)
 
 
 class Schedule:
@@ -43,7 +59,7 @@ class Schedule:
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one epoch."""
+        """Advance by one epoch."""
         self.last_epoch += 1
         self._apply()
 
@@ -56,11 +72,11 @@ class Schedule:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on from here: numbers and lists of numbers."""
+        """The position as numbers and lists of numbers, for `load_state_dict`."""
         return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the position of another schedule of the same kind, and set the rates."""
+        """Adopt the position of another schedule of the same kind, and set the rates."""
         check_mapping("state", state, "last_epoch", "base_lrs")
         if len(state["base_lrs"]) != len(self.optimizer.param_groups):
             expected, got = len(self.optimizer.param_groups), len(state["base_lrs"])
@@ -70,29 +86,29 @@ class Schedule:
 
 
 class StepLR(Schedule):
-    """Multiply by `gamma` every `step_size` epochs."""
+    """Multiplies the rate by `gamma` every `step_size` epochs."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        return base_lr * self.gamma ** (epoch // self.step_size)
+        return base_lr * exponential(self.gamma, epoch // self.step_size)
 
 
 class ExponentialLR(Schedule):
-    """Multiply by `gamma` every epoch."""
+    """Multiplies the rate by `gamma` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         self.gamma = gamma
         super().__init__(optimizer)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        return base_lr * self.gamma**epoch
+        return base_lr * exponential(self.gamma, epoch)
 
 
 class CosineAnnealingLR(Schedule):
-    """Half a cosine wave from the initial rate to `eta_min` in `T_max` epochs, then back [1]_.
+    """Follows a cosine from the initial rate to `eta_min` in `T_max` epochs, and back [1]_.
 
     References
     ----------
@@ -105,12 +121,11 @@ class CosineAnnealingLR(Schedule):
         super().__init__(optimizer)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        wave = (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
-        return self.eta_min + (base_lr - self.eta_min) * wave
+        return cosine(base_lr, self.eta_min, math.pi * epoch / self.T_max)
 
 
 class LinearLR(Schedule):
-    """From `start_factor` to `end_factor` times the initial rate in `total_iters` epochs."""
+    """Moves from `start_factor` to `end_factor` times the initial rate in `total_iters` epochs."""
 
     def __init__(
         self,
@@ -131,19 +146,19 @@ class LinearLR(Schedule):
 
     def rate(self, base_lr: float, epoch: int) -> float:
         done = min(epoch, self.total_iters) / self.total_iters
-        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+        return base_lr * linear(self.start_factor, self.end_factor, done)
 
 
 class SequentialLR(Schedule):
-    """One schedule after the other, each counting from its own beginning.
+    """Runs several schedules in turn, each counting from its own beginning.
 
     Parameters
     ----------
     optimizer : Optimizer
     schedulers : sequence of Schedule
-        All of this optimizer.
+        Schedules of this optimizer.
     milestones : sequence of int
-        Epochs at which the next one takes over, one fewer than `schedulers`.
+        Epochs at which the next schedule takes over, one fewer than `schedulers`.
     """
 
     def __init__(
@@ -175,7 +190,7 @@ class SequentialLR(Schedule):
 
 
 class ReduceLROnPlateau:
-    """Multiply the rate by `factor` when a measure has stopped improving.
+    """Multiplies the rate by `factor` when a measure has stopped improving.
 
     Parameters
     ----------
@@ -185,15 +200,15 @@ class ReduceLROnPlateau:
     factor : float
         Below 1.
     patience : int
-        Epochs without improvement that are let pass.
+        Epochs without improvement that are tolerated.
     threshold, threshold_mode : float, {"rel", "abs"}
-        How much better, relatively or absolutely, counts as an improvement.
+        Smallest relative or absolute change that counts as an improvement.
     cooldown : int
-        Epochs after a reduction that are not counted.
+        Epochs after a reduction that do not count.
     min_lr : float or list of float
         Lower bound, for all groups or for each.
     eps : float
-        A smaller reduction is left out.
+        A smaller reduction is skipped.
     """
 
     def __init__(
@@ -258,12 +273,12 @@ class ReduceLROnPlateau:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs; the rates themselves are in the optimizer's state."""
+        """The position, for `load_state_dict`; the optimizer's state holds the rates."""
         names = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the position of another schedule."""
+        """Adopt the position of another schedule."""
         check_mapping("state", state, "best", "num_bad_epochs", "cooldown_counter", "last_epoch")
         self.best, self.num_bad_epochs = state["best"], state["num_bad_epochs"]
         self.cooldown_counter, self.last_epoch = state["cooldown_counter"], state["last_epoch"]

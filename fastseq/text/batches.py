@@ -1,4 +1,4 @@
-"""Windows over a stream of tokens, cut so that a hidden state can be carried on."""
+"""Windows over a sequence of tokens, cut so that a hidden state can be carried on."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_int
 from .reading import TextError
 from .vocabulary import Ids
 
-# A mapped file's pages count as ours once read; hand them back every so often.
+# Pages of a mapped file count as this process's memory once read; release them regularly.
 _RELEASE_BYTES = 1 << 25
 
 
 class Batches:
-    """A stream in `batch_size` contiguous lanes, read window by window.
+    """Cuts tokens into `batch_size` parallel streams and reads them window by window.
 
-    With ``n`` tokens, a lane has ``L = (n - 1) // batch_size`` of them. Lane ``b`` holds
+    With ``n`` tokens, a stream has ``L = (n - 1) // batch_size`` of them. Stream ``b`` holds
     ``inputs = tokens[b·L : b·L + L]`` and ``targets = tokens[b·L + 1 : b·L + L + 1]``, and
-    window ``i`` takes steps ``i·T`` to ``(i + 1)·T`` of every lane. Window ``i + 1`` so goes
-    on where window ``i`` ends, lane by lane, and ``i`` alone says where training stands.
+    window ``i`` covers steps ``i·T`` to ``(i + 1)·T`` of every stream. In each stream window
+    ``i + 1`` therefore continues where window ``i`` ends, and ``i`` alone is the position of a
+    training run.
 
-    Iterate for all windows in order, or take any with `window`. One lane and windows
-    ``step % len(batches)`` read a text through from its start, over and over.
+    Iteration yields all windows in order; `window` returns any of them. With one stream, the
+    windows ``step % len(batches)`` read a text repeatedly from its start.
 
     Parameters
     ----------
     tokens : ndarray of shape (n,), any integer type
         Not copied.
     batch_size, seq_length : int
-        Lanes B and steps T of a window. The last window has as many steps as are left.
+        Streams B and steps T of a window. The last window has the remaining steps.
     drop_last : bool
         Leave out a last window of fewer than T steps.
     release : callable, optional
-        Called after every 32 MB or so of tokens read.
+        Called after about every 32 MB of tokens read.
 
     Raises
     ------
     TextError
-        Where there are fewer than ``batch_size * seq_length + 1`` tokens.
+        There are fewer than ``batch_size * seq_length + 1`` tokens.
     """
 
     def __init__(
@@ -51,9 +53,8 @@ class Batches:
         drop_last: bool = False,
         release: Callable[[], None] | None = None,
     ) -> None:
-        for name, value in ("batch_size", batch_size), ("seq_length", seq_length):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value!r}")
+        check_int("batch_size", batch_size, 1)
+        check_int("seq_length", seq_length, 1)
         needed = batch_size * seq_length + 1
         if len(tokens) < needed:
             raise TextError(
@@ -72,7 +73,7 @@ class Batches:
 
     @property
     def token_count(self) -> int:
-        """Targets in all windows together."""
+        """Number of targets in all windows."""
         return self._targets.size
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class Batches:
         return map(self.window, range(len(self)))
 
     def window(self, index: int) -> tuple[Ids, Ids]:
-        """Inputs and targets of one window.
+        """Return inputs and targets of one window.
 
         Returns
         -------

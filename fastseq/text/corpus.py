@@ -1,4 +1,4 @@
-"""A corpus: sources encoded once, split for training, validation and test."""
+"""Corpora: texts encoded once, and split for training, validation and test."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .._version import __version__
+from ..checks import check_choice
 from .batches import Batches
 from .reading import PathOrPaths, TextError, find_sources, read_documents
 from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory, vocabulary_cached
@@ -18,16 +19,16 @@ from .vocabulary import Policy, Vocabulary
 
 VocabularyOrMaker: TypeAlias = Vocabulary | Callable[[Iterable[str]], Vocabulary]
 
-# Up to so many bytes of text are encoded anew each time and stay in memory.
+# Up to this size in bytes, a text is encoded each time and stays in memory.
 IN_MEMORY_BYTES = 1 << 22
-# Up to so many the text is counted anew for a vocabulary.
+# Up to this size in bytes, a text is counted each time for a vocabulary.
 COUNTED_ANEW_BYTES = 1 << 20
 # Text seldom compresses better than this.
 _GZIP_RATIO = 8
 
 
 class Corpus:
-    """Streams of tokens named "train" and, where asked for, "valid" and "test".
+    """Streams of tokens named "train" and, if requested, "valid" and "test".
 
     Make one with `from_text` or `from_files`.
 
@@ -36,7 +37,7 @@ class Corpus:
     vocabulary : Vocabulary
     splits : dict of str to TokenStream
     unknown_rate : float
-        Share of the sources' symbols that are not in the vocabulary, over all splits.
+        Fraction of the sources' symbols that are not in the vocabulary, over all splits.
     """
 
     def __init__(
@@ -62,19 +63,19 @@ class Corpus:
         test: float | str = 0.0,
         policy: Policy = "unk",
     ) -> Corpus:
-        """Corpus of a text at hand.
+        """Build a corpus from a string.
 
         Parameters
         ----------
         text : str
         vocabulary : Vocabulary or callable
-            A vocabulary, or what makes one of the pieces of the training text, such as
-            `Vocabulary.characters`.
+            A vocabulary, or a function that builds one from the pieces of the training text,
+            such as `Vocabulary.characters`.
         valid, test : float or str
-            Share of the text to cut off its end (the order is train, valid, test), or a text
-            of its own.
+            Fraction of the text to cut off its end (the order is train, valid, test), or a
+            separate text.
         policy : {"unk", "error", "skip"}
-            What becomes of unknown symbols; see `Vocabulary.encode`.
+            Treatment of unknown symbols; see `Vocabulary.encode`.
         """
         splits: dict[str, float | str] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
@@ -103,61 +104,54 @@ class Corpus:
         separator: str = "\n",
         documents: bool = False,
     ) -> Corpus:
-        """Corpus of files, folders or glob patterns; see `find_sources`.
+        """Build a corpus from files, folders or glob patterns; see `find_sources`.
 
-        The text streams through and is never held. More than 4 MB of it are encoded into a
-        memory-mapped file in `cache_dir` (a temporary one where that cannot be written), found
-        again by a checksum of sources, vocabulary and the options below; so is a
-        vocabulary that `Vocabulary.characters` or `words`, or a `functools.partial` of them,
-        makes of more than 1 MB.
+        The text is read in pieces and never held as a whole. Texts of more than 4 MB are encoded
+        into a memory-mapped file in `cache_dir` (a temporary one if that is not writable), which
+        is found again by a checksum of sources, vocabulary and the options below. The cache also
+        keeps vocabularies that `Vocabulary.characters` or `words`, or a `functools.partial` of
+        them, builds from more than 1 MB.
 
         Parameters
         ----------
         paths : path-like or sequence of path-like
         vocabulary : Vocabulary or callable
-            A vocabulary, or what makes one of the pieces of the training files' text (with
-            the tail that `valid` and `test` cut off), such as `Vocabulary.characters`.
+            A vocabulary, or a function that builds one from the pieces of the training files'
+            text (including the end that `valid` and `test` cut off), such as
+            `Vocabulary.characters`.
         valid, test : float, path-like or sequence of path-like
-            Share of the tokens to cut off the end (the order is train, valid, test), or files
-            of its own, which training then leaves out should they stand among `paths`.
+            Fraction of the tokens to cut off the end (the order is train, valid, test), or
+            separate files, which are left out of training if they are among `paths`.
         policy : {"unk", "error", "skip"}
-            What becomes of unknown symbols; see `Vocabulary.encode`.
+            Treatment of unknown symbols; see `Vocabulary.encode`.
         strip_licence : bool
             Leave out Project Gutenberg's header and footer.
         separator : str
-            Text put between two files, unless they are documents.
+            Text inserted between two files, unless they are documents.
         documents : bool
-            Take every file as a document and put a token after it that ends it, as is also
-            done for a vocabulary that has such a token; see `Vocabulary.with_documents`.
+            Treat every file as a document and append a token for its end; see
+            `Vocabulary.with_documents`. A vocabulary with such a token implies this.
 
         Raises
         ------
         FileNotFoundError, TextError
-            Where a source is missing, empty or, but for a vocabulary of bytes, not UTF-8.
+            A source is missing, empty or, except for a vocabulary of bytes, not UTF-8.
         """
         splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
         held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
-        read = partial(read_documents, strip_licence=strip_licence, separator=separator)
         options = {"strip_licence": strip_licence, "separator": separator}
         if not isinstance(vocabulary, Vocabulary):
-            pieces = chain.from_iterable(read(files["train"]))
-            vocabulary = _make_vocabulary(vocabulary, pieces, files["train"], options)
+            vocabulary = _make_vocabulary(vocabulary, files["train"], options)
         if documents:
             vocabulary = vocabulary.with_documents()
         if vocabulary.eod_id is not None:
             options["separator"] = ""
-        read = partial(read, errors=vocabulary.text_errors, separator=options["separator"])
-        encoded = {}
-        for name, sources in files.items():
-            if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
-                encoded[name] = encode_in_memory(read(sources), vocabulary, policy)
-            else:
-                key = _cache_key(sources, vocabulary, options | {"policy": policy})
-                encoded[name] = encode_cached(key, read(sources), vocabulary, policy)
-            if not encoded[name].stream:
-                raise TextError(f"{sources[0]}: expected text, got none")
+        encoded = {
+            name: _encode_files(sources, vocabulary, policy, options)
+            for name, sources in files.items()
+        }
         return cls(vocabulary, encoded, fractions)
 
     def __repr__(self) -> str:
@@ -165,7 +159,7 @@ class Corpus:
         return f"<Corpus: {sizes} tokens, unknown {self.unknown_rate:.2%}, {self.vocabulary!r}>"
 
     def tokens(self, split: str = "train") -> Tokens:
-        """Tokens of a split: ndarray of shape (n,), unsigned, read-only."""
+        """Tokens of a split, an unsigned and read-only ndarray of shape (n,)."""
         return self._split(split).tokens
 
     def batches(
@@ -176,32 +170,31 @@ class Corpus:
         return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
 
     def fingerprint(self) -> str:
-        """SHA-256 over vocabulary, tokens and splits: equal where training would be equal."""
+        """SHA-256 of vocabulary, tokens and splits. Equal corpora have equal fingerprints."""
         sizes = {name: len(stream) for name, stream in self.splits.items()}
         return _checksum([self.vocabulary.fingerprint(), self._checksums, sizes])
 
     def _split(self, name: str) -> TokenStream:
-        if name not in self.splits:
-            raise ValueError(f"split: expected one of {', '.join(self.splits)}, got {name!r}")
+        check_choice("split", name, tuple(self.splits))
         return self.splits[name]
 
 
 def _fractions(splits: Mapping[str, object]) -> dict[str, float]:
-    """Splits to be cut off by a share of the text, in order."""
-    fractions = {n: share for n, share in splits.items() if isinstance(share, int | float)}
-    for name, share in fractions.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {share!r}")
+    """Splits that are fractions of the text, in order."""
+    fractions = {n: value for n, value in splits.items() if isinstance(value, int | float)}
+    for name, value in fractions.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}: expected a fraction from 0 to less than 1, got {value!r}")
     if sum(fractions.values()) >= 1:
         raise ValueError(f"valid, test: expected less than 1 together, got {fractions}")
-    return {name: share for name, share in fractions.items() if share}
+    return {name: value for name, value in fractions.items() if value}
 
 
 def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, TokenStream]:
-    """Train and, in their order, what is cut off its end."""
+    """Cut a stream into "train" and, in their order, the fractions of its end."""
     shares = accumulate(fractions.values(), initial=1 - sum(fractions.values()))
     stops = [int(len(stream) * share) for share in shares]
-    stops[-1] = len(stream)  # whatever rounding says
+    stops[-1] = len(stream)  # despite rounding
     names = ("train", *fractions)
     return {
         name: stream.part(start, stop)
@@ -210,24 +203,23 @@ def _cut(stream: TokenStream, fractions: Mapping[str, float]) -> dict[str, Token
 
 
 def _find_files(paths: PathOrPaths, held_out: Mapping[str, PathOrPaths]) -> dict[str, list[Path]]:
-    apart = {name: find_sources(sources) for name, sources in held_out.items()}
-    taken = {path.resolve() for sources in apart.values() for path in sources}
-    train = [path for path in find_sources(paths) if path.resolve() not in taken]
+    """Files of every split; held-out ones are left out of training."""
+    separate = {name: find_sources(sources) for name, sources in held_out.items()}
+    excluded = {path.resolve() for sources in separate.values() for path in sources}
+    train = [path for path in find_sources(paths) if path.resolve() not in excluded]
     if not train:
         raise TextError("corpus: all files are held out, expected at least one for training")
-    for sources in (train, *apart.values()):
+    for sources in (train, *separate.values()):
         if not any(path.stat().st_size for path in sources):
             raise TextError(f"{sources[0]}: empty file")
-    return {"train": train} | apart
+    return {"train": train} | separate
 
 
 def _make_vocabulary(
-    maker: Callable[[Iterable[str]], Vocabulary],
-    pieces: Iterable[str],
-    sources: list[Path],
-    options: dict[str, Any],
+    maker: Callable[[Iterable[str]], Vocabulary], sources: list[Path], options: dict[str, Any]
 ) -> Vocabulary:
-    """A vocabulary of the sources' pieces, from the cache where the maker is known by name."""
+    """Build a vocabulary, or load it from the cache if the maker is a method of `Vocabulary`."""
+    pieces = chain.from_iterable(read_documents(sources, **options))
     known = maker if isinstance(maker, partial) else partial(maker)
     named = known.func in (Vocabulary.characters, Vocabulary.words) and not known.args
     if not named or sum(map(_text_size, sources)) <= COUNTED_ANEW_BYTES:
@@ -237,12 +229,27 @@ def _make_vocabulary(
     return vocabulary_cached(key, lambda: maker(pieces))
 
 
+def _encode_files(
+    sources: list[Path], vocabulary: Vocabulary, policy: Policy, options: dict[str, Any]
+) -> Encoded:
+    """Encode files, into memory or the cache by their size."""
+    documents = read_documents(sources, errors=vocabulary.text_errors, **options)
+    if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
+        encoded = encode_in_memory(documents, vocabulary, policy)
+    else:
+        key = _cache_key(sources, vocabulary, options | {"policy": policy})
+        encoded = encode_cached(key, documents, vocabulary, policy)
+    if not encoded.stream:
+        raise TextError(f"{sources[0]}: expected text, got none")
+    return encoded
+
+
 def _text_size(path: Path) -> int:
     return path.stat().st_size * (_GZIP_RATIO if path.suffix == ".gz" else 1)
 
 
 def _cache_key(sources: list[Path], vocabulary: Vocabulary, options: dict[str, Any]) -> str:
-    """Checksum of all that the encoded tokens depend on."""
+    """Checksum of everything that the encoded tokens depend on."""
     return _checksum([_contents(sources), vocabulary.fingerprint(), options])
 
 

@@ -1,4 +1,4 @@
-"""Named corpora: the Python manual, Jules Verne, and others from folders of your own."""
+"""Named corpora: the Python manual, Jules Verne, and others from local folders."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ FOLDERS = {
 }
 NAMES = ("python-manual", *FOLDERS)
 
-# How alike a title and a file's name must be, 0 to 1: allows for a misspelt word.
-_ALIKE = 0.85
+# Required similarity of a title and a file name, 0 to 1: tolerates a misspelt word.
+_MIN_SIMILARITY = 0.85
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A corpus by name: files, or a text that is at hand without any.
+    """A named corpus: files, or a text that needs none.
 
     Attributes
     ----------
     name : str
     description : str
-        Which corpus this is and whence, for people.
+        Name and origin of the corpus, for people.
     files : tuple of Path
     embedded : str or None
-        The text itself, where there are no files.
+        The text itself, if there are no files.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Dataset:
     embedded: str | None = None
 
     def path(self, title: str) -> Path | None:
-        """File that bears a title, or nearly; None where there is none."""
-        best = max(self.files, key=partial(_likeness, title), default=None)
-        return best if best and _likeness(title, best) >= _ALIKE else None
+        """Find the file with a title, allowing for misspelling; None without one."""
+        best = max(self.files, key=partial(_similarity, title), default=None)
+        return best if best and _similarity(title, best) >= _MIN_SIMILARITY else None
 
     def text(self, title: str | None = None, strip_licence: bool = True) -> str:
-        """Text of the title, or of the whole corpus where it has no such title.
+        """Read the text of a title, or of the whole corpus if it has no such title.
 
-        Lines end in a newline alone, whatever the file has. For large corpora give `files`
-        to `Corpus.from_files` instead.
+        Line ends are converted to newlines. For large corpora pass `files` to
+        `Corpus.from_files` instead.
         """
         if self.embedded is not None:
             return self.embedded
@@ -74,21 +74,21 @@ class Dataset:
 
 
 def find(name: str | os.PathLike[str] | None = None, folder: str | None = None) -> Dataset:
-    """A corpus by its name, or a folder or file of your own.
+    """Find a corpus by its name, or by the path of a folder or file.
 
     Parameters
     ----------
     name : str or path-like, optional
-        One of `NAMES`, or a path. By default Verne where all eight novels are found without
-        a download, else the Python manual.
+        One of `NAMES`, or a path. The default is Verne if all eight novels are available
+        without a download, else the Python manual.
     folder : str, optional
-        The named corpus's folder, or the one that holds it. By default `FASTSEQ_DATA`, then
-        `cache_dir`. Novels of Verne not found there are fetched from Project Gutenberg.
+        The named corpus's folder, or its parent. By default `FASTSEQ_DATA`, then `cache_dir`.
+        Novels of Verne that are not found there are downloaded from Project Gutenberg.
 
     Raises
     ------
     TextError
-        For a corpus that is not there and cannot be fetched.
+        For a corpus that is not available and cannot be downloaded.
     """
     if name is None:
         novels = _local_verne(folder)
@@ -103,7 +103,7 @@ def find(name: str | os.PathLike[str] | None = None, folder: str | None = None) 
 
 
 def python_manual() -> Dataset:
-    """The language reference that CPython carries for its `help`: some 465,000 characters."""
+    """The language reference that CPython includes for `help`: about 465,000 characters."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
@@ -123,7 +123,7 @@ def _own(path: Path) -> Dataset:
 
 
 def _roots(folder: str | None) -> list[Path]:
-    """Folders in which a corpus may be, the nearest first."""
+    """Folders to search for a corpus, in order."""
     if folder is None:
         data = os.environ.get("FASTSEQ_DATA")
         return [Path(data).expanduser(), cache_dir()] if data else [cache_dir()]
@@ -144,7 +144,7 @@ def _local(name: str, folder: str | None) -> Dataset:
 
 
 def _local_verne(folder: str | None) -> dict[str, Path | None]:
-    """File of every novel, None for those that are not there."""
+    """File of every novel, None for missing ones."""
     folders = [path for root in _roots(folder) for path in (root / "verne", root)]
     files = [path for at in folders for path in sorted(at.glob("*.txt*")) if path.is_file()]
     candidates = Dataset("verne", "", tuple(files))
@@ -152,14 +152,14 @@ def _local_verne(folder: str | None) -> dict[str, Path | None]:
 
 
 def _verne(novels: dict[str, Path | None]) -> Dataset:
-    """Verne from what is there; the rest is fetched."""
+    """Build the corpus of Verne; missing novels are downloaded."""
     files = tuple(path or _fetch(title) for title, path in novels.items())
     folders = ", ".join(sorted({str(path.parent) for path in files}))
     return Dataset("verne", f"{len(files)} novels by Jules Verne from {folders}", files)
 
 
 def _address(number: int) -> str:
-    """Where Project Gutenberg keeps the plain text of a book."""
+    """Address of the plain text of a book at Project Gutenberg."""
     return f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt"
 
 
@@ -180,8 +180,8 @@ def _fetch(title: str) -> Path:
     return Path(path)
 
 
-def _likeness(title: str, path: Path) -> float:
-    """How well a file's name fits a title; the book's number at Project Gutenberg will do."""
+def _similarity(title: str, path: Path) -> float:
+    """Similarity of a file name and a title, or of a book's number at Project Gutenberg."""
     name = Path(path.name.lower().removesuffix(".gz")).stem
     if numbered := re.fullmatch(r"(?:pg)?(\d+)(?:-\d+)?", name):
         return float(int(numbered[1]) == VERNE.get(title))

@@ -1,4 +1,4 @@
-"""From files to pieces of text: UTF-8, strict unless asked otherwise, newlines as they stand."""
+"""From files to pieces of text: UTF-8, strict by default, with newlines unchanged."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _END = re.compile(r"^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG", re.M)
 
 
 class TextError(ValueError):
-    """Text that cannot be used as it is: the message says where and why."""
+    """Text that cannot be used; the message says where and why."""
 
 
 def find_sources(paths: PathOrPaths) -> list[Path]:
-    """Files named by paths, folders and glob patterns.
+    """Find files by paths, folders and glob patterns.
 
     A folder stands for every file below it that ends in .txt, .text, .md or .tokens, with
-    or without .gz, in sorted order; hidden ones are left out.
+    or without .gz, in sorted order and without hidden files.
 
     Raises
     ------
     FileNotFoundError
-        Where a name is no file, no folder, and a pattern that matches nothing.
+        A name is neither a file nor a folder, nor a pattern that matches any.
     TextError
-        Where a folder holds no text file.
+        A folder holds no text file.
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else paths
     found = [path for name in names for path in _expand(Path(name))]
@@ -55,7 +55,7 @@ def _expand(path: Path) -> list[Path]:
         return _files_below(path)
     if path.exists():
         return [path]
-    # A pattern finds links that lead nowhere, too.
+    # A pattern also matches broken links.
     matches = sorted(filter(os.path.exists, glob.glob(str(path), recursive=True)))
     if not matches:
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -85,18 +85,18 @@ def read_chunks(
     Parameters
     ----------
     path : path-like
-        A UTF-8 file; one that ends in .gz is unpacked on the way.
+        A UTF-8 file; if its name ends in .gz it is decompressed.
     strip_licence : bool
-        Leave out what stands outside Project Gutenberg's START and END markers, where the
-        file carries them.
+        Leave out everything outside of Project Gutenberg's START and END markers, if the file
+        has them.
     errors : {"strict", "surrogateescape"}
-        Whether bytes that are not UTF-8 are refused or become characters that no text has, and
-        that `str.encode` turns into the same bytes again.
+        Refuse bytes that are not UTF-8, or map them to characters that no text contains and
+        that `str.encode` maps back.
 
     Raises
     ------
     TextError
-        For bytes that are not UTF-8, with file and byte offset (in the unpacked stream).
+        For bytes that are not UTF-8, with file and byte offset (in the decompressed stream).
     """
     chunks = _decode(path, _read_blocks(path), errors)
     return strip_gutenberg(chunks) if strip_licence else chunks
@@ -105,7 +105,7 @@ def read_chunks(
 def read_text(
     path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
 ) -> str:
-    """Whole text of one file; see `read_chunks`."""
+    """Read the whole text of one file; see `read_chunks`."""
     return "".join(read_chunks(path, strip_licence, errors))
 
 
@@ -115,7 +115,7 @@ def read_documents(
     separator: str = "\n",
     errors: str = "strict",
 ) -> Iterator[Iterator[str]]:
-    """One stream of text per file; each but the last ends in `separator`."""
+    """Yield one stream of text per file; each but the last ends in `separator`."""
     for n, path in enumerate(paths, start=1):
         chunks = read_chunks(path, strip_licence, errors)
         yield chunks if n == len(paths) else itertools.chain(chunks, [separator])
@@ -136,7 +136,7 @@ def _decode(path: str | os.PathLike[str], blocks: Iterable[bytes], errors: str) 
     for block in itertools.chain(blocks, [b""]):
         if position == 0 and errors == "strict":
             _refuse_wide_encodings(path, block)
-        held_back = len(decoder.getstate()[0])  # first bytes of a character cut by the border
+        held_back = len(decoder.getstate()[0])  # first bytes of a character split between blocks
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
@@ -148,7 +148,7 @@ def _decode(path: str | os.PathLike[str], blocks: Iterable[bytes], errors: str) 
 
 
 def _refuse_wide_encodings(path: str | os.PathLike[str], block: bytes) -> None:
-    """UTF-16 by its byte order mark, or by a NUL beside nearly every letter."""
+    """Detect UTF-16 by its byte order mark, or by a NUL beside nearly every letter."""
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
     if block.startswith(marks):
         raise TextError(f"{path}: byte order mark of UTF-16 or UTF-32 at byte 0, expected UTF-8")
@@ -160,13 +160,13 @@ def _refuse_wide_encodings(path: str | os.PathLike[str], block: bytes) -> None:
 
 
 def strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
-    """Keep what stands between START and END markers, of one book or of several in a row.
+    """Keep the text between START and END markers, of one book or several in sequence.
 
     A text without a START marker in its first piece passes unchanged.
     """
     pieces = iter(chunks)
     first = next(pieces, "")
-    # A marker may end in the second piece where the first is short.
+    # If the first piece is short, a marker may end in the second.
     while len(first) < BLOCK_BYTES // 2 and (more := next(pieces, "")):
         first += more
     everything = itertools.chain([first], pieces)
@@ -182,7 +182,7 @@ def _between_markers(chunks: Iterable[str]) -> Iterator[str]:
             if inside:
                 yield rest[: match.start()]
             rest, inside = rest[match.end() :], not inside
-        # Hold back whatever may be the beginning of a marker; cut where a line begins.
+        # Hold back a possible beginning of a marker; cut at the start of a line.
         cut = rest.rfind("\n", 0, max(0, len(rest) - _MARKER_LENGTH)) + 1
         if inside:
             yield rest[:cut]

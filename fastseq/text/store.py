@@ -1,4 +1,4 @@
-"""Token streams: in memory where they are small, else a memory-mapped file in the cache."""
+"""Token streams: small ones in memory, large ones in memory-mapped files of the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,14 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import naming
+from ..storage.files import atomic_file, naming, read_checked_line, write_checked_line
 from .vocabulary import Ids, Policy, Vocabulary
 
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 
 def cache_dir() -> Path:
-    """Folder for what can be made again: `FASTSEQ_CACHE`, else fastseq in the user's cache."""
+    """Folder for reproducible files: `FASTSEQ_CACHE`, else "fastseq" in the user's cache."""
     if chosen := os.environ.get("FASTSEQ_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -45,9 +45,9 @@ class TokenStream:
     ----------
     tokens : ndarray of shape (n,), the smallest unsigned type that holds the vocabulary
     documents : ndarray of int64
-        Where each document begins.
+        Position at which each document begins.
     release : callable or None
-        Hands the pages of a mapped file that have been read back to the system.
+        Returns the pages of a mapped file that have been read to the system.
     """
 
     tokens: Tokens
@@ -58,20 +58,20 @@ class TokenStream:
         return len(self.tokens)
 
     def part(self, start: int, stop: int) -> TokenStream:
-        """Tokens `start` to `stop`, not copied, and the documents that begin among them."""
+        """Slice of tokens `start` to `stop`, not copied, with the documents that begin in it."""
         inside = (self.documents >= start) & (self.documents < stop)
         return TokenStream(self.tokens[start:stop], self.documents[inside] - start, self.release)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A stream and what became of its text.
+    """A stream, with statistics of its text.
 
     Attributes
     ----------
     stream : TokenStream
     unknown, symbols : int
-        How many symbols the text had, and how many of them the vocabulary has not.
+        Symbols that are not in the vocabulary, and symbols in total.
     sha256 : str
         Checksum of the tokens' bytes.
     """
@@ -83,7 +83,7 @@ class Encoded:
 
 
 class _Encoding:
-    """One pass over documents: yields their tokens, to be iterated once, and keeps count."""
+    """One pass over documents: yields their tokens (once) and counts them."""
 
     def __init__(
         self, documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
@@ -100,7 +100,7 @@ class _Encoding:
             self._starts.append(self._count)
             for ids, unknown in self._vocabulary.encode_stream(chunks, self._policy):
                 yield self._counted(ids, unknown)
-            if eod_id is not None and self._count > self._starts[-1]:  # what is empty is none
+            if eod_id is not None and self._count > self._starts[-1]:  # empty ones do not count
                 yield self._counted(np.array([eod_id]), 0)
 
     def _counted(self, ids: Ids, unknown: int) -> Tokens:
@@ -112,7 +112,7 @@ class _Encoding:
         return tokens
 
     def facts(self) -> dict[str, Any]:
-        """What must be known beside the tokens' bytes, ready for JSON."""
+        """Everything beside the tokens' bytes, as values for JSON."""
         return {
             "dtype": self._dtype.str,
             "count": self._count,
@@ -133,7 +133,7 @@ def _encoded(
 def encode_in_memory(
     documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
 ) -> Encoded:
-    """Encode documents, each a series of pieces of text, into an array."""
+    """Encode documents, each a sequence of pieces of text, into an array."""
     encoding = _Encoding(documents, vocabulary, policy)
     blocks = list(encoding)
     facts = encoding.facts()
@@ -145,15 +145,15 @@ def encode_in_memory(
 def encode_cached(
     key: str, documents: Iterable[Iterable[str]], vocabulary: Vocabulary, policy: Policy
 ) -> Encoded:
-    """Encode documents into a file of the cache, or take the one that an earlier call left.
+    """Encode documents into a file of the cache, or use the file of an earlier call.
 
-    Where the cache cannot be written, the file is a temporary one.
+    If the cache is not writable, the file is a temporary one.
 
     Parameters
     ----------
     key : str
-        Checksum of all that the tokens depend on. A file that does not match the checksum
-        of its own is made again.
+        Checksum of everything that the tokens depend on. A file that does not match its own
+        checksum is written again.
     """
     folder = cache_dir() / "tokens"
     data, about = folder / f"{key}.bin", folder / f"{key}.json"
@@ -162,17 +162,17 @@ def encode_cached(
         encoding = _Encoding(documents, vocabulary, policy)
         if not _is_writable(folder):
             return _encode_unnamed(encoding)
-        with _replacing(data) as file:
+        with atomic_file(data) as file:
             for tokens in encoding:
                 file.write(tokens.data)
         facts = encoding.facts()
-        _write_line(about, json.dumps(facts).encode())
+        write_checked_line(about, json.dumps(facts).encode())
     with open(data, "rb") as file:
         return _map(file, facts)
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in the folder, which is made itself where it is missing."""
+    """Whether files can be created in the folder, which is created if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -182,7 +182,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _encode_unnamed(encoding: _Encoding) -> Encoded:
-    """Encode into a file without a name, which is gone with the last who reads it."""
+    """Encode into a file without a name, which the system removes after its last use."""
     with naming(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
         for tokens in encoding:
             file.write(tokens.data)
@@ -191,42 +191,31 @@ def _encode_unnamed(encoding: _Encoding) -> Encoded:
 
 
 def vocabulary_cached(key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
-    """The vocabulary that an earlier call has left under this key, else a new one.
+    """The cached vocabulary of this key, or a new one, which is then cached.
 
-    Where the cache cannot be read or written, it is made each time.
+    If the cache cannot be read or written, the vocabulary is built each time.
     """
     path = cache_dir() / "vocabularies" / f"{key}.json"
     with suppress(OSError):
-        if (line := _read_line(path)) is not None:
+        if (line := read_checked_line(path)) is not None:
             return Vocabulary.from_json(line.decode())
     vocabulary = make()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_line(path, vocabulary.to_json().encode())
+        write_checked_line(path, vocabulary.to_json().encode())
     return vocabulary
 
 
-def _write_line(path: Path, line: bytes) -> None:
-    with _replacing(path) as file:
-        file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
-
-
-def _read_line(path: Path) -> bytes | None:
-    """What `_write_line` wrote, None where it is damaged."""
-    line, _, checksum = path.read_bytes().partition(b"\n")
-    return line if hashlib.sha256(line).hexdigest().encode() == checksum else None
-
-
 def _read_facts(data: Path, about: Path) -> dict[str, Any] | None:
-    """Facts about a file of tokens, None unless both are there and whole."""
+    """Facts about a file of tokens; None unless both files exist and are undamaged."""
     try:
-        line = _read_line(about)
+        line = read_checked_line(about)
         if line is None:
             return None
         facts = json.loads(line)
         with open(data, "rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
-    except OSError:  # not there, or not to be read
+    except OSError:  # missing or unreadable
         return None
     return facts if whole else None
 
@@ -239,18 +228,3 @@ def _map(file: IO[bytes], facts: dict[str, Any]) -> Encoded:
     advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
     release = None if advice is None else partial(pages.madvise, advice)
     return _encoded(np.frombuffer(pages, dtype), facts, release)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file under a temporary name that takes its own once all of it is on the disk."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with naming(path), os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

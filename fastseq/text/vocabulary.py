@@ -1,4 +1,4 @@
-"""Vocabularies: text to integers and back, by bytes, characters or words."""
+"""Vocabularies: conversion of text to integers and back, by bytes, characters or words."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_int
 from .reading import TextError
 from .words import count_words, join_words, split_words, whole_words
 
@@ -29,24 +30,23 @@ _BYTE_NAMES = tuple(bytes([i]).decode("ascii", "backslashreplace") for i in rang
 
 @dataclass(frozen=True, repr=False)
 class Vocabulary(ABC):
-    """A fixed list of tokens, the id of each being its place in the list.
+    """A fixed list of tokens; the id of each is its index in the list.
 
-    Make one with `bytes`, `characters`, `words` or `codes`. Vocabularies are immutable,
-    equal where they encode alike, and hashable.
+    Build one with `bytes`, `characters`, `words` or `codes`. Vocabularies are immutable and
+    hashable, and equal if they encode alike.
 
     Attributes
     ----------
     level : {"byte", "char", "word"}
     tokens : tuple of str
-        How each token is shown. Special tokens are known by their id alone: a text that
-        spells out "<unk>", "<eos>" or "<eod>" holds ordinary characters and words.
+        Display form of each token. Special tokens are identified by their id only: a text that
+        spells out "<unk>", "<eos>" or "<eod>" consists of ordinary characters and words.
     unk_id : int or None
-        Id that stands for whatever is not in the vocabulary; None where there is none, and
-        id 0 is taken instead.
+        Id of unknown symbols; None without one, in which case they get id 0.
     eod_id : int or None
-        Id that stands for the end of a document; see `with_documents`.
+        Id of the end of a document; see `with_documents`.
     text_errors : {"strict", "surrogateescape"}
-        How files are read for this vocabulary; see `read_chunks`.
+        Error handling when files are read for this vocabulary; see `read_chunks`.
     """
 
     level: ClassVar[str]
@@ -58,19 +58,19 @@ class Vocabulary(ABC):
 
     @staticmethod
     def bytes() -> ByteVocabulary:
-        """The 256 bytes: any text as UTF-8, any file as it is, no unknown token."""
+        """The 256 bytes: any text as UTF-8, any file as it is, and no unknown token."""
         return ByteVocabulary(_BYTE_NAMES)
 
     @staticmethod
     def characters(text: str | Iterable[str], min_count: int = 1) -> CharacterVocabulary:
-        """Every character seen at least `min_count` times, by code point, after `<unk>` (id 0).
+        """All characters seen at least `min_count` times, by code point, after `<unk>` (id 0).
 
         Parameters
         ----------
         text : str or iterable of str
-            A text or its pieces, counted as they come.
+            A text or its pieces.
         """
-        _check_positive("min_count", min_count)
+        check_int("min_count", min_count, 1)
         counts = _count_characters(text)
         if not counts.any():
             raise TextError("text: expected at least one character, got none")
@@ -79,8 +79,8 @@ class Vocabulary(ABC):
 
     @staticmethod
     def codes(size: int = 256) -> CharacterVocabulary:
-        """Characters by their code point; any from `size` on becomes 0. No unknown token."""
-        _check_positive("size", size)
+        """Characters by code point. Those from `size` on become 0; there is no unknown token."""
+        check_int("size", size, 1)
         return CharacterVocabulary(tuple(map(chr, range(size))))
 
     @staticmethod
@@ -93,25 +93,25 @@ class Vocabulary(ABC):
         eos: bool = False,
         unk: bool = True,
     ) -> WordVocabulary:
-        """The most frequent words; among equals those seen first.
+        """The most frequent words; of equally frequent ones those seen first.
 
         Parameters
         ----------
         text : str or iterable of str
-            A text or its pieces (which may cut words), counted as they come.
+            A text or its pieces, which may split words.
         max_size : int or None
-            Most tokens the vocabulary may have, special ones included; None for no bound.
+            Largest number of tokens, including special ones; None for no limit.
         lowercase : bool
-            Lower the text's case, here and whenever text is encoded.
+            Convert text to lower case, here and when encoding.
         min_count : int
             Leave out words seen less often.
         eos : bool
-            Encode every end of a line as a special token `<eos>`, the last id.
+            Encode the end of every line as a special token `<eos>`, the last id.
         unk : bool
-            Have a special token `<unk>`, with id 0. Without it any other word becomes the
-            most frequent one, index 0.
+            Include a special token `<unk>` with id 0. Without it unknown words are encoded as
+            the most frequent word, which has id 0.
         """
-        _check_positive("min_count", min_count)
+        check_int("min_count", min_count, 1)
         special = unk + eos
         if max_size is not None and max_size <= special:
             raise ValueError(f"max_size: expected more than {special}, got {max_size}")
@@ -126,17 +126,17 @@ class Vocabulary(ABC):
         )
 
     def with_documents(self) -> Self:
-        """The same with one token more, the last id, for the end of a document.
+        """Return this vocabulary with a further token, the last id, for the end of a document.
 
-        `Corpus` puts it after each document, and no text is encoded as it. Samples end where
-        it is drawn; decoded it is nothing.
+        `Corpus` appends it to each document; no text is encoded as it. A sample ends when it is
+        drawn, and it decodes to nothing.
         """
         if self.eod_id is not None:
             return self
         return dataclasses.replace(self, tokens=(*self.tokens, EOD), eod_id=len(self))
 
     def __post_init__(self) -> None:
-        """Refuse what no vocabulary of ours can be: it may come from a damaged file."""
+        """Refuse invalid tokens and ids, which a damaged file may contain."""
         if not (isinstance(self.tokens, tuple) and all(isinstance(t, str) for t in self.tokens)):
             raise TextError("tokens: expected strings")
         if not self.tokens:
@@ -160,39 +160,39 @@ class Vocabulary(ABC):
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        """Id of every token that may stand in a text."""
+        """Id of every token that is not special."""
         special = set(self._special_ids.values())
         return {token: i for i, token in enumerate(self.tokens) if i not in special}
 
     @abstractmethod
     def lookup(self, text: str) -> Ids:
-        """Ids of the text's symbols, -1 for those not in the vocabulary."""
+        """Look up the ids of the text's symbols, -1 for those not in the vocabulary."""
 
     @abstractmethod
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Decode ids as they come: one piece of text per id (it may be empty).
+        """Decode ids one by one: yield a piece of text, possibly empty, per id.
 
-        Bytes that are no whole character yet are held back; should the stream end there, one
+        The bytes of an incomplete character are held back; if the stream ends with some, one
         more piece follows.
         """
 
     @abstractmethod
     def _symbols(self, text: str) -> Sequence[str | None]:
-        """What `lookup` finds an id for, in the same order."""
+        """The symbols for which `lookup` finds ids, in the same order."""
 
     def _whole(self, chunks: Iterable[str]) -> Iterable[str]:
-        """The same text, cut where no symbol lies across two pieces."""
+        """Divide the same text anew, so that no symbol is split between two pieces."""
         return chunks
 
     def encode(self, text: str, policy: Policy = "unk") -> Ids:
-        """Ids of a text.
+        """Encode a text.
 
         Parameters
         ----------
         text : str
         policy : {"unk", "error", "skip"}
-            What becomes of symbols not in the vocabulary: `unk_id` (0 where there is none),
-            a TextError, or nothing at all.
+            Treatment of symbols that are not in the vocabulary: encode them as `unk_id` (0
+            without one), raise a TextError, or leave them out.
 
         Returns
         -------
@@ -203,13 +203,13 @@ class Vocabulary(ABC):
     def encode_stream(
         self, chunks: Iterable[str], policy: Policy = "unk"
     ) -> Iterator[tuple[Ids, int]]:
-        """Encode a text piece by piece; the pieces may cut words.
+        """Encode a text piece by piece; the pieces may split words.
 
         Yields
         ------
         ids : ndarray of shape (n,), int64
         unknown : int
-            How many symbols of this piece were not in the vocabulary.
+            Number of symbols in this piece that are not in the vocabulary.
         """
         for chunk in self._whole(chunks):
             yield self._encode(chunk, policy)
@@ -231,7 +231,7 @@ class Vocabulary(ABC):
         return ids, count
 
     def decode(self, ids: ArrayLike) -> str:
-        """Text of ids, any shape taken in C order.
+        """Decode ids of any shape, in C order.
 
         Raises
         ------
@@ -247,22 +247,22 @@ class Vocabulary(ABC):
         return "".join(self.decode_stream(array.tolist()))
 
     def unknown_rate(self, ids: ArrayLike) -> float:
-        """Share of ids that are `unk_id`: 0 to 1, and 0 where there is no unknown token."""
+        """Fraction of ids that are `unk_id`, 0 to 1; 0 if there is no unknown token."""
         array = np.asarray(ids)
         if self.unk_id is None or not array.size:
             return 0.0
         return float(np.mean(array == self.unk_id))
 
     def to_json(self) -> str:
-        """Everything needed to make an equal vocabulary, as one line of ASCII."""
+        """Everything needed to rebuild an equal vocabulary, as one line of ASCII."""
         fields = dataclasses.asdict(self)
-        if self.eod_id is None:  # fingerprints stay what they were before there were documents
+        if self.eod_id is None:  # keeps the fingerprints of older versions
             del fields["eod_id"]
         return json.dumps({"level": self.level} | fields, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Vocabulary:
-        """Vocabulary written by `to_json`.
+        """Rebuild a vocabulary that `to_json` wrote.
 
         Raises
         ------
@@ -285,10 +285,10 @@ class Vocabulary(ABC):
 
 @dataclass(frozen=True, repr=False)
 class ByteVocabulary(Vocabulary):
-    """Bytes, mostly those of UTF-8; see `Vocabulary.bytes`.
+    """Bytes, usually of UTF-8; see `Vocabulary.bytes`.
 
-    Its ids are the bytes: ``bytes(ids)`` is what `lookup` encoded. `decode` gives text, in which
-    bytes that are no UTF-8 stand as U+FFFD.
+    The ids are the bytes: ``bytes(ids)`` is the input of `lookup`. `decode` returns text, with
+    U+FFFD for bytes that are not UTF-8.
     """
 
     level = "byte"
@@ -333,7 +333,7 @@ class CharacterVocabulary(Vocabulary):
 
     @cached_property
     def _table(self) -> Ids:
-        """Id by code point; the last entry stands for all that follow."""
+        """Id by code point; the last entry is that of all higher code points."""
         codes = [ord(token) for token in self._ids]
         table = np.full(max(codes, default=-1) + 2, -1, np.int64)
         table[codes] = list(self._ids.values())
@@ -341,7 +341,7 @@ class CharacterVocabulary(Vocabulary):
 
     @cached_property
     def _texts(self) -> tuple[str, ...]:
-        """Text by id: one character, U+FFFD for the unknown, nothing for a document's end."""
+        """Text by id: one character, U+FFFD for unknown, nothing for the end of a document."""
         special = {self.unk_id: "\ufffd", self.eod_id: ""}
         return tuple(special.get(i, token) for i, token in enumerate(self.tokens))
 
@@ -371,7 +371,7 @@ class WordVocabulary(Vocabulary):
 
     @cached_property
     def _words(self) -> tuple[str | None, ...]:
-        """What `join_words` takes for each id."""
+        """Argument of `join_words` for each id."""
         special = {self.eos_id: None, self.eod_id: ""}
         return tuple(special.get(i, token) for i, token in enumerate(self.tokens))
 
@@ -402,7 +402,7 @@ _KINDS: dict[str, type[Vocabulary]] = {
 
 
 def _pieces(text: str | Iterable[str]) -> Iterable[str]:
-    """Bounded pieces, so that counting takes little memory beside the text itself."""
+    """Divide a text into bounded pieces, so that counting takes little memory."""
     if not isinstance(text, str):
         return text
     return (text[start : start + _BLOCK] for start in range(0, len(text), _BLOCK))
@@ -413,14 +413,9 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def _count_characters(text: str | Iterable[str]) -> Ids:
-    """How often each of the 1,114,112 code points occurs."""
+    """Number of occurrences of each of the 1,114,112 code points."""
     counts = np.zeros(0x110000, np.int64)
     for piece in _pieces(text):
         found = np.bincount(_code_points(piece))
         counts[: len(found)] += found
     return counts
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value!r}")

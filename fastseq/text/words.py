@@ -1,4 +1,4 @@
-"""Words: where a text is cut into them, how they are counted and joined again."""
+"""Words: splitting, counting and joining."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from .reading import TextError
 
-# Beyond this many different words the rarest are forgotten while counting.
+# With more distinct words than this the rarest are dropped while counting.
 MAX_DISTINCT = 500_000
 MAX_WORD_LENGTH = 1 << 24
 
-# Tokenised corpora (Penn Treebank, WikiText) set these apart with spaces.
+# Tokenised corpora (Penn Treebank, WikiText) separate these with spaces.
 _SHORT_FORMS = {"'s", "'m", "'d", "'re", "'ve", "'ll", "n't"}
 _CLOSING = frozenset(",.;:!?)]}%…”’") | _SHORT_FORMS
 _CLOSING |= {word.replace("'", "’") for word in _SHORT_FORMS}
@@ -20,9 +20,9 @@ _JOINING = {"@-@": "-", "@,@": ",", "@.@": "."}
 
 
 def split_words(text: str, lowercase: bool = False, eos: bool = False) -> list[str | None]:
-    """Cut at white space; with `eos`, None stands wherever a line ends.
+    """Split at white space; with `eos`, None marks the end of every line.
 
-    None and not a string, so that no word of the text can be taken for the end of a line.
+    The mark is not a string, so that no word of the text can be confused with it.
     """
     if lowercase:
         text = text.lower()
@@ -32,11 +32,11 @@ def split_words(text: str, lowercase: bool = False, eos: bool = False) -> list[s
     for line in text.split("\n"):
         symbols += line.split()
         symbols.append(None)
-    return symbols[:-1]  # the last newline ends a line, the end of the text does not
+    return symbols[:-1]  # a newline ends a line, the end of the text does not
 
 
 def whole_words(chunks: Iterable[str]) -> Iterator[str]:
-    """Cut the same text anew, such that no word lies across two pieces."""
+    """Divide the same text anew, so that no word is split between two pieces."""
     rest = ""
     for chunk in chunks:
         rest += chunk
@@ -54,10 +54,10 @@ def whole_words(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def count_words(chunks: Iterable[str], lowercase: bool = False) -> Counter[str]:
-    """Frequency of each word, first seen first.
+    """Count each word, in order of first occurrence.
 
-    Memory is bounded: whenever more than `MAX_DISTINCT` words are known, those seen no more
-    than once so far are forgotten, next time those seen no more than twice, and so on.
+    Memory is bounded: whenever there are more than `MAX_DISTINCT` words, those seen only once
+    so far are dropped, the next time those seen at most twice, and so on.
     """
     counts: Counter[str] = Counter()
     floor = 0
@@ -70,12 +70,11 @@ def count_words(chunks: Iterable[str], lowercase: bool = False) -> Counter[str]:
 
 
 def join_words(words: Iterable[str | None]) -> Iterator[str]:
-    """Readable text of a stream of words, one piece per word.
+    """Join a stream of words to readable text, one piece per word.
 
-    None ends a line; an empty word ends a document and is left out.
-
-    Words are set apart by a space, except before closing and after opening punctuation that
-    stands alone as a word. A lone double quote opens and closes in turn.
+    None ends a line; an empty word ends a document and adds no text. Words are separated by a
+    space, except before closing and after opening punctuation that is a word of its own. A
+    double quote as a word alternately opens and closes.
     """
     glued, quoted = True, False
     for word in words:

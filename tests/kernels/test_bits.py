@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import one_layer
 import pytest
+from cases import CELLS, GATES, HEADS, LARGE_CELLS, LARGE_HEADS, PRODUCTS, Cell
 from compare import drawn, same_bits, unaligned
 from test_decode import decode, network
 from updates import UPDATES
 
-from benchmarks.cases import CELLS, GATES, HEADS, LARGE_CELLS, LARGE_HEADS, PRODUCTS, Cell
 from fastseq import backend
 
 # -- everything that a build computes, as one dictionary of arrays -------------------------

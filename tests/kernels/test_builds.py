@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import one_layer
 import pytest
+from cases import CELLS, GATES, LARGE_CELLS, Cell
 from compare import assert_close, frozen, same_bits
 from updates import UPDATES
 
-from benchmarks.cases import CELLS, GATES, LARGE_CELLS, Cell
 from fastseq import _kernels
 from fastseq._kernels import oracle
 from fastseq._kernels import oracle as DOUBLE

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases import GATES
 from compare import assert_close, frozen, same_bits
 
-from benchmarks.cases import GATES
 from fastseq import _kernels
 from fastseq._kernels import oracle
 

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from cases import HEADS, LARGE_HEADS, LARGE_PRODUCTS, PRODUCTS
 from compare import LAYOUTS, assert_close, frozen, laid_out, same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.cases import HEADS, LARGE_HEADS, LARGE_PRODUCTS, PRODUCTS
 from fastseq._kernels.arguments import LinearGrads
 
 

@@ -1,12 +1,13 @@
 """The oracle's own truth: its gradients against central differences, and against PyTorch."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import one_layer
 import pytest
+from cases import CELLS, GRADIENT_CELLS, HEADS
 
-from benchmarks.cases import CELLS, GRADIENT_CELLS, HEADS
 from fastseq._kernels.arguments import LinearGrads
 
 STEP = 1e-5  # truncation and rounding both leave errors near 1e-10

@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases import GATES
 from compare import assert_close, drawn, frozen, same_bits, unaligned
-
-from benchmarks.cases import GATES
 
 CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")  # in the order of their numbers
 # L, B, I, H

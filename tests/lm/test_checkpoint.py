@@ -1,4 +1,4 @@
-"""Models saved and loaded, and files that must be refused."""
+"""Saving and loading models, and refusing other files."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
 from fastseq.lm.checkpoint import save_model
-from fastseq.lm.tensorfile import read_tensors, write_tensors
+from fastseq.storage.tensorfile import read_tensors, write_tensors
 from fastseq.text import Vocabulary
 
 CHARACTERS = Vocabulary.characters("abc \n")
@@ -43,8 +43,8 @@ def test_round_trip(tmp_path, options, vocabulary):
     assert twin.sample("a", 5, seed=0) == lm.sample("a", 5, seed=0)
 
 
-def test_training_tensors_are_left_aside(path):
-    save_model(build(), path, {"training.x": np.ones(3)}, {"training": "{}"})
+def test_training_tensors_are_ignored(path):
+    save_model(build(), CHARACTERS, path, {"training.x": np.ones(3)}, {"training": "{}"})
     assert LanguageModel.load(path).vocabulary == CHARACTERS
 
 
@@ -57,7 +57,7 @@ def test_run_directory(tmp_path):
 
 
 def rewrite(path, tensors=None, **metadata):
-    """The same checkpoint, valid checksum included, with changed tensors or metadata."""
+    """Change tensors or metadata of a checkpoint and keep its checksum valid."""
     file = read_tensors(path)
     arrays = {name: array.copy() for name, array in file.tensors.items()}
     arrays = {name: a for name, a in (arrays | (tensors or {})).items() if a is not None}

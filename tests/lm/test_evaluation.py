@@ -54,18 +54,18 @@ def test_evaluate_is_the_mean_of_the_losses(lm, seq_length):
     assert lm.evaluate(ids, seq_length=seq_length) == found
 
 
-def test_without_carried_state_each_window_starts_anew(lm):
+def test_without_carried_state_each_window_starts_from_zero(lm):
     ids = CHARACTERS.encode(TEXT)
     parts = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
     found = lm.evaluate(ids, carry_state=False, seq_length=7)
     assert found.nats_per_token == pytest.approx(sum(parts) / 14, rel=1e-6)
 
 
-def test_lanes(lm):
+def test_streams(lm):
     ids = CHARACTERS.encode(TEXT)
-    lanes = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
+    streams = [lm.loss(ids[i : i + 7, None], ids[i + 1 : i + 8, None])[0] for i in (0, 7)]
     found = lm.evaluate(ids, batch_size=2, seq_length=3)
-    assert found.nats_per_token == pytest.approx(sum(lanes) / 14, rel=1e-6)
+    assert found.nats_per_token == pytest.approx(sum(streams) / 14, rel=1e-6)
 
 
 def test_bits_per_character_of_words():

@@ -48,7 +48,9 @@ def test_log_probs_are_those_of_score(vocabulary, options, prime):
 
 
 @pytest.mark.parametrize("prime", ["", "ab", "?"])
-@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 2050])  # this model's chunks are of 1024
+@pytest.mark.parametrize(
+    "length", [0, 1, 1023, 1024, 2050]
+)  # the chunks of this model have 1024 tokens
 def test_streamed_batched_and_plain_samples_agree(prime, length):
     lm = build()
     text = lm.sample(prime, length, seed=3)
@@ -70,7 +72,7 @@ def test_generation_without_end():
     assert len("".join(pieces)) >= 300
 
 
-def test_words_read_on_from_the_prime():
+def test_words_continue_the_prime():
     lm = build(WORDS)
     text = lm.sample("the ship", 6, seed=0)
     assert text.startswith("the ship")
@@ -125,7 +127,7 @@ texts = st.text("ab", min_size=1, max_size=3)
 @example(["ab"], ["b", "ab"])
 @settings(max_examples=1000)
 def test_text_ends_before_the_first_stop_string(pieces, stop):
-    """However the text is cut, it is the stop string that is complete first."""
+    """The stop string that is complete first counts, however the text is divided."""
     text = "".join(pieces)
     found = [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]
     begin = min(found)[1] if found else len(text)

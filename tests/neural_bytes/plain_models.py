@@ -1,4 +1,4 @@
-"""The original's algorithm in plain Python, and what its tests share."""
+"""The algorithm of the original in plain Python, and helpers of the tests."""
 
 import math
 import random
@@ -182,7 +182,7 @@ PLAIN = {RNN: PlainRNN, LSTM: PlainLSTM}
 
 
 def twins(model, V, H, clip=5.0, lr=0.1, seed=7):
-    """The same model twice, from the same seed: fastseq's and the plain one."""
+    """The same model twice, from the same seed: by fastseq and in plain Python."""
     random.seed(seed)
     ours = model(V, H, 4, lr, clip)
     after = random.getstate()
@@ -193,7 +193,7 @@ def twins(model, V, H, clip=5.0, lr=0.1, seed=7):
 
 
 def start_states(model, H):
-    """Nested lists, not zero."""
+    """Nested lists of values other than zero."""
     values = [[[0.1 * (j + s) - 0.2] for j in range(H)] for s in range(2)]
     return values if model is LSTM else values[:1]
 

@@ -1,4 +1,4 @@
-"""Models against the original's algorithm, to the last bit where that is possible."""
+"""Models against the algorithm of the original, to the last bit where possible."""
 
 import math
 import random
@@ -61,7 +61,7 @@ def test_rnn_with_indices_out_of_range(build, ids):
 
 @both
 def test_gradients_are_those_of_the_loss(model):
-    """Central differences, independent of the plain algorithm's backward."""
+    """Central differences, independent of the backward pass in plain Python."""
     ours, _ = twins(model, 4, 3)
     inputs, targets = [0, 2, 2, 1, 2], [2, 2, 1, 0, 3]
     if model is RNN:

@@ -40,7 +40,7 @@ def test_matrix_helpers(result, expected):
     assert all(type(row) is list for row in result)
 
 
-def test_rows_of_an_empty_matrix_are_apart():
+def test_rows_of_an_empty_matrix_are_separate_lists():
     matrix = utils.initialize_empty_matrix(2, 2)
     matrix[0][0] = 1.0
     assert matrix == [[1.0, 0.0], [0.0, 0.0]]

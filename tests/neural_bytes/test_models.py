@@ -1,4 +1,4 @@
-"""What a script can do with a model, and what a model refuses."""
+"""Operations that a script may use, and input that a model refuses."""
 
 import copy
 import math
@@ -24,7 +24,7 @@ from fastseq.neural_bytes import LSTM, RNN
 from fastseq.neural_bytes._model import pick
 from fastseq.neural_bytes._random import uniforms
 
-# -- what a script can do with a model --------------------------------------------------------
+# -- operations of a script ------------------------------------------------------------------
 
 
 @both
@@ -56,7 +56,7 @@ def test_assigned_nested_lists_are_copied(model):
 
 @both
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_trains_on_alike_and_apart(model, duplicate):
+def test_a_copy_trains_alike_and_independently(model, duplicate):
     ours, _ = twins(model, 5, 3)
     inputs, targets = window(5, 6)
     states = start_states(model, 3)
@@ -182,7 +182,7 @@ def test_pick_without_any_index_is_0():
 @given(
     seed=st.integers(0, 2**64), before=st.integers(0, 700), counts=st.lists(st.integers(0, 900))
 )
-def test_uniforms_go_on_where_random_stands(seed, before, counts):
+def test_uniforms_continue_the_state_of_random(seed, before, counts):
     random.seed(seed)
     random.gauss(0, 1)  # keeps a second number, which must survive
     for _ in range(before):

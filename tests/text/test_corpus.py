@@ -1,4 +1,4 @@
-"""Corpora: the same tokens from memory, files and cache; splits that share nothing."""
+"""Corpora: the same tokens from memory, files and cache; disjoint splits."""
 
 import gzip
 import json
@@ -53,7 +53,7 @@ def test_files_give_what_the_text_gives(files, monkeypatch, vocabulary, policy, 
     monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", limit)
     monkeypatch.setattr(reading, "BLOCK_BYTES", 61)
     expected = Corpus.from_text(TEXT, vocabulary, 0.1, 0.05, policy)
-    for _ in range(2):  # made, then found in the cache
+    for _ in range(2):  # built, then found in the cache
         got = Corpus.from_files(files, vocabulary, 0.1, 0.05, policy)
         assert got.vocabulary == expected.vocabulary
         assert list(got.splits) == ["train", "valid", "test"]
@@ -122,7 +122,7 @@ def test_documents_begin_where_files_do(files):
 
 @pytest.mark.parametrize("limit", [-1, 1 << 20])
 @pytest.mark.parametrize("vocabulary", MAKERS)
-def test_documents_end_in_a_token_of_their_own(files, monkeypatch, vocabulary, limit):
+def test_documents_end_with_a_special_token(files, monkeypatch, vocabulary, limit):
     monkeypatch.setattr(corpus, "IN_MEMORY_BYTES", limit)
     texts = [path.read_bytes().decode() for path in sorted(files.iterdir())]
     (files / "b_empty.txt").touch()  # no document
@@ -132,7 +132,7 @@ def test_documents_end_in_a_token_of_their_own(files, monkeypatch, vocabulary, l
     ids = [np.append(plain.vocabulary.encode(text), got.vocabulary.eod_id) for text in texts]
     np.testing.assert_array_equal(got.tokens(), np.concatenate(ids))
     assert got.fingerprint() != plain.fingerprint()
-    # As when a training is resumed: the vocabulary tells.
+    # As when a training run is resumed, the vocabulary implies documents.
     again = Corpus.from_files(files, got.vocabulary)
     assert again.fingerprint() == got.fingerprint()
 
@@ -144,13 +144,13 @@ def test_a_vocabulary_is_counted_once_for_a_text_and_its_options(files, monkeypa
     original = corpus.read_documents
 
     def reading_is_noted(*args, **options):
-        read.append(1)  # once the first piece is asked for
+        read.append(1)  # when the first piece is requested
         yield from original(*args, **options)
 
     monkeypatch.setattr(corpus, "read_documents", reading_is_noted)
 
     def passes(**options):
-        """How often the text is read: for the vocabulary and for the tokens."""
+        """Count how often the text is read, for the vocabulary and for the tokens."""
         read.clear()
         made = Corpus.from_files(files, partial(make, **options)).vocabulary
         assert made == Corpus.from_text(TEXT, partial(make, **options)).vocabulary
@@ -162,7 +162,7 @@ def test_a_vocabulary_is_counted_once_for_a_text_and_its_options(files, monkeypa
     assert passes() == 2
     (files / "c.txt").write_text((files / "c.txt").read_text() + " ")
     assert Corpus.from_files(files, make).vocabulary == make(TEXT)
-    # What cannot be told apart by name is counted each time.
+    # A function without a known name is called each time.
     read.clear()
     Corpus.from_files(files, lambda text: make(text))
     assert len(read) == 2
@@ -268,7 +268,7 @@ def test_compressed_files_read_as_plain_ones(files):
     assert Corpus.from_files(files, Vocabulary.bytes()).fingerprint() == plain.fingerprint()
 
 
-def test_fingerprint_tells_splits_and_vocabularies_apart():
+def test_fingerprint_distinguishes_splits_and_vocabularies():
     prints = {
         Corpus.from_text(TEXT, vocabulary, valid).fingerprint()
         for vocabulary in (Vocabulary.bytes(), Vocabulary.characters)

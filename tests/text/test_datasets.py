@@ -1,4 +1,4 @@
-"""Named corpora: found by tolerant titles, fetched where missing, else one clear line."""
+"""Named corpora: tolerant titles, downloads, and one-line errors."""
 
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def verne(tmp_path):
 
 @pytest.fixture
 def pooch(monkeypatch):
-    """Stands in for the network: writes each address asked for into the file."""
+    """Simulate the network: write each requested address into the file."""
 
     def retrieve(url, known_hash, fname, path):
         file = Path(path) / fname
@@ -119,7 +119,7 @@ def test_without_pooch_or_network_there_is_one_clear_line(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "wikitext-2"])
-def test_other_names_are_folders_of_ones_own(tmp_path, name):
+def test_other_names_are_local_folders(tmp_path, name):
     with pytest.raises(TextError, match=f"{name}: not found; set FASTSEQ_DATA .*'{name}'"):
         datasets.find(name, str(tmp_path))
     (tmp_path / name).mkdir()

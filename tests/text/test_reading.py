@@ -1,4 +1,4 @@
-"""Reading: UTF-8 across any border, errors with file and offset, licence left out."""
+"""Reading: UTF-8 across blocks, errors with file and offset, removal of the licence."""
 
 import gzip
 
@@ -25,7 +25,7 @@ def any_block_size(request, monkeypatch):
 
 @pytest.mark.usefixtures("any_block_size")
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
-def test_text_comes_back_whatever_the_blocks(tmp_path, name):
+def test_text_does_not_depend_on_the_blocks(tmp_path, name):
     text = "\ufeffZoë – 10 €\r\n😀\0\rend\n"
     open_ = gzip.open if name.endswith(".gz") else open
     with open_(tmp_path / name, "wb") as file:
@@ -57,7 +57,7 @@ def test_invalid_utf8_is_located(tmp_path, data, message):
 @pytest.mark.parametrize(
     "data", [bytes(range(256)) * 2, b"\xff\xfea\0", "né€".encode()[:-1] + b"x"]
 )
-def test_any_bytes_come_back_where_they_are_asked_for(tmp_path, data):
+def test_any_bytes_are_preserved_on_request(tmp_path, data):
     path = tmp_path / "raw.txt"
     path.write_bytes(data)
     assert read_text(path, errors="surrogateescape").encode(errors="surrogateescape") == data

@@ -1,4 +1,4 @@
-"""Vocabularies: nothing of a text is lost, specials stay apart, bad input is refused."""
+"""Vocabularies: lossless encoding, special tokens, refusal of bad input."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastseq.text import TextError, Vocabulary
 
-# Every code point but lone surrogates, with the awkward ones made frequent.
+# Every code point except lone surrogates, with awkward ones more frequent.
 texts = st.text(
     st.one_of(st.sampled_from("aA \t\r\n\0\ufeff\x85é€😀<>"), st.characters(codec="utf-8")),
     min_size=1,
@@ -74,7 +74,9 @@ def test_code_points_are_ids_and_others_are_zero(text):
 def test_words_without_unknown_are_by_frequency_and_any_other_is_zero(text, size):
     vocabulary = Vocabulary.words(text, size, unk=False)
     counts = Counter(text.split())
-    ranked = sorted(counts, key=lambda word: -counts[word])[:size]  # sorted keeps first seen first
+    ranked = sorted(counts, key=lambda word: -counts[word])[
+        :size
+    ]  # stable, so that words seen first come first
     assert list(vocabulary.tokens) == ranked
     assert vocabulary.unk_id is None
     expected = [ranked.index(word) if word in ranked else 0 for word in text.split()]
@@ -160,7 +162,7 @@ def test_a_character_is_not_held_back_beyond_its_document():
 
 
 @pytest.mark.parametrize("plain", levels(SAMPLE), ids=repr)
-def test_without_documents_json_does_not_tell_of_them(plain):
+def test_without_documents_json_does_not_mention_them(plain):
     assert "eod" not in plain.to_json()
 
 
@@ -201,7 +203,7 @@ def test_json_round_trip(vocabulary):
     np.testing.assert_array_equal(again.encode(SAMPLE), vocabulary.encode(SAMPLE))
 
 
-def test_vocabularies_that_encode_otherwise_differ():
+def test_vocabularies_that_encode_differently_differ():
     kinds = all_kinds(SAMPLE)
     assert len(set(kinds)) == len({kind.fingerprint() for kind in kinds}) == len(kinds)
 

@@ -1,4 +1,4 @@
-"""What watches a training: a base class, the console, TensorBoard."""
+"""Callbacks of a training run: a base class, the console, TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,78 +10,92 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
-Record = dict[str, Any]
+from ..lm.model import LanguageModel
+from .config import TrainingConfig
+from .metrics import Record, summary
+from .state import Progress
 
 _REFRESH_SECONDS = 0.2
 _FLUSH_SECONDS = 10.0
 
 
+class TrainingRun(Protocol):
+    """The view of a trainer that callbacks get."""
+
+    @property
+    def lm(self) -> LanguageModel: ...
+
+    @property
+    def config(self) -> TrainingConfig: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+    @property
+    def history(self) -> list[Record]:
+        """All lines of metrics so far."""
+
+    def budget_used(self) -> float:
+        """Fraction of the budget that is used, 0 to 1 and possibly slightly more."""
+
+    def snapshot(self) -> Record:
+        """Figures of a line of metrics at this moment."""
+
+    def stop(self) -> None:
+        """End the run after the current step."""
+
+
 class Callback:
-    """Override what you want to hear of. `trainer.stop()` ends the training from within."""
+    """Base class of callbacks, with a method for each event; override the ones you need."""
 
-    def started(self, trainer: Trainer) -> None:
-        """`fit` begins, or goes on after a resume."""
+    def started(self, run: TrainingRun) -> None:
+        """`fit` begins, also when a run is resumed."""
 
-    def stepped(self, trainer: Trainer) -> None:
-        """A step is done; called very often."""
+    def stepped(self, run: TrainingRun) -> None:
+        """A step is done. Called very often."""
 
-    def recorded(self, trainer: Trainer, record: Record) -> None:
-        """A line of metrics."""
+    def recorded(self, run: TrainingRun, record: Record) -> None:
+        """A line of metrics has been recorded."""
 
-    def sampled(self, trainer: Trainer, text: str) -> None:
-        """A sample."""
+    def sampled(self, run: TrainingRun, text: str) -> None:
+        """A sample has been drawn."""
 
-    def ended(self, trainer: Trainer) -> None:
-        """`fit` ends, for whatever reason."""
-
-
-def summary(record: Record) -> str:
-    """A line of metrics for people."""
-    names = {"train_loss": "loss", "valid_loss": "valid", "tokens_per_second": "tokens/s"}
-    parts = [f"step {record['step']:,}", f"epoch {record['epoch']:.2f}"]
-    for key, name in names.items():
-        if record.get(key) is not None:
-            value = record[key]
-            whole = value >= 1000 or name == "tokens/s"
-            parts.append(f"{name} {value:,.0f}" if whole else f"{name} {value:.3f}")
-    return "  ".join(parts)
+    def ended(self, run: TrainingRun) -> None:
+        """`fit` ends, for any reason."""
 
 
 class Console(Callback):
-    """A progress bar on a terminal, plain lines elsewhere."""
+    """Shows a progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._bar: tqdm[Any] | None = None
         self._next = 0.0
 
-    def started(self, trainer: Trainer) -> None:
+    def started(self, run: TrainingRun) -> None:
         if self._stream.isatty():
             layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
-            done = trainer.budget_used()
+            done = run.budget_used()
             self._bar = tqdm(
                 total=1.0, initial=done, file=self._stream, bar_format=layout, dynamic_ncols=True
             )
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, run: TrainingRun) -> None:
         if self._bar is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + _REFRESH_SECONDS
-            self._bar.n = trainer.budget_used()
-            self._bar.set_description_str(summary(trainer.snapshot()), refresh=True)
+            self._bar.n = run.budget_used()
+            self._bar.set_description_str(summary(run.snapshot()), refresh=True)
 
-    def recorded(self, trainer: Trainer, record: Record) -> None:
+    def recorded(self, run: TrainingRun, record: Record) -> None:
         if self._bar is None or "valid_loss" in record:
             self._write(summary(record))
 
-    def sampled(self, trainer: Trainer, text: str) -> None:
-        self._write(f"--- sample at step {trainer.progress.step:,}\n{text}\n---")
+    def sampled(self, run: TrainingRun, text: str) -> None:
+        self._write(f"--- sample at step {run.progress.step:,}\n{text}\n---")
 
     def _write(self, text: str) -> None:
         if self._bar is None:
@@ -89,24 +103,24 @@ class Console(Callback):
         else:
             self._bar.write(text, file=self._stream)
 
-    def ended(self, trainer: Trainer) -> None:
+    def ended(self, run: TrainingRun) -> None:
         if self._bar is not None:
-            self._bar.n = trainer.budget_used()
+            self._bar.n = run.budget_used()
             self._bar.close()
             self._bar = None
 
 
 class TensorBoard(Callback):
-    """Every figure to TensorBoard, by way of tensorboardX.
+    """Logs every figure for TensorBoard, through tensorboardX.
 
-    Events are written here and now: `SummaryWriter` has a thread for them, and once a full disk
-    has ended that, whoever adds to its queue waits forever. An error of the system ends the
-    logging, with a line on stderr, and never the training.
+    Events are written synchronously. `SummaryWriter` uses a thread, and once a full disk has
+    ended that thread, the next caller that fills its queue waits forever. An OSError ends the
+    logging, with a line on stderr, but never the training run.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._writer: Any = None  # None also once it has failed
+        self._writer: Any = None  # also after an error
         self._flush_at = 0.0
 
     @staticmethod
@@ -115,11 +129,11 @@ class TensorBoard(Callback):
 
     @staticmethod
     def load() -> None:
-        """Import tensorboardX, where it is installed."""
+        """Import tensorboardX if it is installed."""
         if TensorBoard.available():
             import_module("tensorboardX")
 
-    def started(self, trainer: Trainer) -> None:
+    def started(self, run: TrainingRun) -> None:
         from tensorboardX import RecordWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -128,23 +142,23 @@ class TensorBoard(Callback):
             os.makedirs(self._folder, exist_ok=True)
             self._writer = RecordWriter(os.path.join(self._folder, name))
         self._write(0, file_version="brain.Event:2")
-        # What a killed run wrote after its last checkpoint is written again.
+        # TensorBoard discards what a killed run wrote after its last checkpoint.
         start = SessionLog(status=SessionLog.START)
-        self._write(trainer.progress.step + 1, session_log=start)
+        self._write(run.progress.step + 1, session_log=start)
 
-    def recorded(self, trainer: Trainer, record: Record) -> None:
+    def recorded(self, run: TrainingRun, record: Record) -> None:
         from tensorboardX.summary import scalar
 
         for name, value in record.items():
             if name != "step" and value is not None:
                 self._write(record["step"], summary=scalar(name, value))
 
-    def sampled(self, trainer: Trainer, text: str) -> None:
+    def sampled(self, run: TrainingRun, text: str) -> None:
         from tensorboardX import summary
 
-        self._write(trainer.progress.step, summary=summary.text("sample", text))
+        self._write(run.progress.step, summary=summary.text("sample", text))
 
-    def ended(self, trainer: Trainer) -> None:
+    def ended(self, run: TrainingRun) -> None:
         if self._writer is not None:
             with self._ending_at_errors():
                 self._writer.close()

@@ -1,4 +1,4 @@
-"""A training's directory, which one process at a time may use, and its file of metrics."""
+"""The directory of a training run, locked for one process at a time, with its metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from ..files import naming
-from .checkpoint import BEST, LAST
+from ..lm.checkpoint import BEST, LAST
+from ..storage.files import naming
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,24 +25,24 @@ else:
 
 
 class RunInUseError(RuntimeError):
-    """Another process trains in this directory."""
+    """Another process is training in this directory."""
 
 
 class RunDirectory:
-    """Paths of a training's files, and the lock on them.
+    """Paths of a training run's files, and the lock on them.
 
-    The lock is the operating system's, on a file that stays behind: however a process ends,
-    its lock ends with it, and the next one takes over.
+    The lock is the operating system's, on a file that is never removed: it ends with its
+    process, however that ends, and the next process can take it.
 
     Parameters
     ----------
     path : path-like
-        Made, with its parents, where it does not exist.
+        Created with its parents if it does not exist.
 
     Raises
     ------
     OSError
-        It is a file, or cannot be written.
+        The path is a file, or cannot be written.
     RunInUseError
     """
 
@@ -61,7 +61,7 @@ class RunDirectory:
         self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
-        """Temporary checkpoints of a process that was killed while it wrote them."""
+        """Remove temporary checkpoints of a process that was killed while writing them."""
         for name in BEST, LAST:
             for path in self.path.glob(f".{name}.[0-9]*.tmp"):
                 with suppress(OSError):
@@ -76,7 +76,7 @@ class RunDirectory:
                 self._file.close()
 
     def check_unused(self) -> None:
-        """Refuse to begin where a training has left something.
+        """Refuse a directory that already holds files of a training run.
 
         Raises
         ------
@@ -84,17 +84,17 @@ class RunDirectory:
         """
         for path in (self.last, self.best, self.metrics):
             if path.exists():
-                raise FileExistsError(f"{path}: exists already; resume that training or move it")
+                raise FileExistsError(f"{path}: exists already; resume that run or move it")
 
     def start_metrics(self, size: int) -> list[dict[str, Any]]:
-        """Open `metrics.jsonl`, cut back to the first `size` bytes; return what they record."""
+        """Open `metrics.jsonl`, truncated to `size` bytes; return its records."""
         self._file = open(self.metrics, "a+b")  # noqa: SIM115  # closed by __exit__
         self._file.truncate(min(size, self.metrics.stat().st_size))
         self._file.seek(0)
         return [json.loads(line) for line in self._file if line.strip()]
 
     def write_metrics(self, record: dict[str, Any]) -> int:
-        """Append one line; return the file's size."""
+        """Append one line; return the size of the file."""
         assert self._file is not None
         with naming(self.metrics):
             self._file.write(json.dumps(record).encode() + b"\n")
@@ -102,7 +102,7 @@ class RunDirectory:
         return self._file.tell()
 
     def sync_metrics(self) -> None:
-        """Have all lines on the disk before a checkpoint counts on them."""
+        """Flush all lines to disk before a checkpoint that refers to them."""
         if self._file is not None:
             with naming(self.metrics):
                 os.fsync(self._file.fileno())

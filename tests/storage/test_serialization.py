@@ -45,8 +45,8 @@ def test_a_failed_write_leaves_the_file_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
-    """A limit on the size of files stands in for it."""
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    """A limit on the size of files simulates it."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = tmp_path / "weights"

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written comes back, anything else is refused."""
+"""Checkpoint files: round trips, and refusal of anything else."""
 
 import errno
 import json
@@ -12,9 +12,9 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.files import atomic_file
-from fastseq.lm.run import RunDirectory
-from fastseq.lm.tensorfile import CheckpointError, read_tensors, write_tensors
+from fastseq.storage.files import atomic_file
+from fastseq.storage.tensorfile import CheckpointError, read_tensors, write_tensors
+from fastseq.training.run_directory import RunDirectory
 
 TENSORS = {
     "rnn.weight_ih_l0": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -68,7 +68,7 @@ def test_same_content_same_bytes(path, tmp_path):
     assert other.read_bytes() == path.read_bytes()
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_name_of_the_file(path, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -205,7 +205,7 @@ def test_interrupt_while_writing_keeps_the_old_file(path):
 
 
 def test_two_threads_write_one_file(path):
-    """Both at once: what is there at the end is one of the two, whole."""
+    """The result is one of the two files, complete."""
     barrier = threading.Barrier(2)
 
     def write(text):

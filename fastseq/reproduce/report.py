@@ -1,4 +1,4 @@
-"""A reproduction as one self-contained page: curves, samples by update, the table."""
+"""The report: one self-contained page with a table, curves and samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from . import backend, plots
+from .. import backend
+from .curves import experiment_curves
 from .experiments import DEFECTS, TAIL, Result, Settings, visible
 
 STYLE = """
@@ -52,7 +53,7 @@ footer p { margin: .6rem 0; }
 
 
 def report_page(results: Sequence[Result], settings: Settings, corpus: str) -> str:
-    """The page as HTML; it refers to nothing outside of itself."""
+    """Build the report as HTML, without references to other files."""
     cards = "\n".join(map(_card, results))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -133,7 +134,7 @@ def _card(result: Result) -> str:
     experiment = result.task.experiment
     title = f"{experiment.level.capitalize()} {experiment.cell.upper()}"
     source = escape(Path(result.task.source).name)
-    picture = base64.b64encode(plots.experiment_curves([result], "svg")).decode()
+    picture = base64.b64encode(experiment_curves([result], "svg")).decode()
     text = f"Loss by update, from {result.losses[0]:.0f} to {result.level:.0f} nats"
     samples = "\n".join(
         f"<li><b>{update}</b><q>{escape(visible(sample))}</q></li>"

@@ -1,4 +1,4 @@
-"""`fastseq bench`: how much faster the compiled kernels are than the same in plain Python."""
+"""`fastseq bench`: compiled kernels timed against their plain-Python reference."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from . import backend
-from .experiments import EXPERIMENTS, Settings, Task, Training, choose, prepare
-from .reproduction import one_thread
-from .text import datasets
+from .. import backend
+from ..checks import check_int
+from ..text import datasets
+from .experiments import EXPERIMENTS, ExperimentRun, Settings, Task, choose, prepare
 
 WARM_UP = 3  # updates
-SECONDS = 0.3  # of compiled updates between two of the oracle's
+SECONDS = 0.3  # of compiled updates between two updates of the oracle
 
 
 @dataclass(frozen=True)
-class Timing:
-    """One experiment, timed on both sides.
+class ExperimentTiming:
+    """Times of one experiment with the oracle and with compiled kernels.
 
     Attributes
     ----------
     experiment, kernels : str
     tokens : int
-        Of one update.
+        Tokens per update.
     oracle_seconds, compiled_seconds : float
         Median time of an update.
     loss_difference : float
-        Largest relative difference between the losses of both on the same windows.
+        Largest relative difference between the two losses of a window.
     """
 
     experiment: str
@@ -48,17 +48,17 @@ def bench(
     rounds: int = 2,
     corpus: str | None = "python-manual",
     settings: Settings | None = None,
-) -> Iterator[Timing]:
+) -> Iterator[ExperimentTiming]:
     """Time training updates of the published experiments, oracle against compiled kernels.
 
-    Both sides run in turns, on one thread, with the same initial weights and windows.
+    The two sides alternate, on one thread, with the same initial weights and windows.
 
     Parameters
     ----------
     experiments : sequence of str
     rounds : int
-        Updates by the oracle, each of which takes seconds; those in between by the compiled
-        kernels are many more.
+        Updates by the oracle, each of which takes seconds. The compiled kernels do many more
+        in between.
     corpus : str, optional
         See `fastseq.text.datasets.find`.
     settings : Settings, optional
@@ -69,8 +69,7 @@ def bench(
         Unknown experiment, fewer than one round, or no compiled kernels to time.
     """
     settings = Settings() if settings is None else settings
-    if rounds < 1:
-        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+    check_int("rounds", rounds, 1)
     chosen, kernels = choose(experiments), backend.get_backend()
     if kernels == "oracle":
         raise ValueError("bench: no compiled kernels are in use; see `fastseq info`")
@@ -79,7 +78,7 @@ def bench(
     return (_time(task, settings, kernels, rounds) for task in tasks)
 
 
-def _time(task: Task, settings: Settings, kernels: str, rounds: int) -> Timing:
+def _time(task: Task, settings: Settings, kernels: str, rounds: int) -> ExperimentTiming:
     oracle, compiled = _Side(task, settings, "oracle"), _Side(task, settings, kernels)
     compiled.run(WARM_UP)
     compiled.seconds.clear()
@@ -88,25 +87,25 @@ def _time(task: Task, settings: Settings, kernels: str, rounds: int) -> Timing:
         compiled.run_for(SECONDS)
     pairs = zip(oracle.losses, compiled.losses, strict=False)
     difference = max(abs(a - b) / a for a, b in pairs)
-    return Timing(
+    return ExperimentTiming(
         task.experiment.name, kernels, settings.seq_length,
         median(oracle.seconds), median(compiled.seconds), difference,
     )  # fmt: skip
 
 
 class _Side:
-    """A training on kernels of its own, timed update by update."""
+    """An experiment on one kind of kernels, timed update by update."""
 
     def __init__(self, task: Task, settings: Settings, kernels: str) -> None:
-        self.training, self.kernels = Training(task, settings), kernels
+        self.experiment, self.kernels = ExperimentRun(task, settings), kernels
         self.losses: list[float] = []
         self.seconds: list[float] = []
 
     def run(self, updates: int) -> None:
-        with one_thread(self.kernels):
+        with backend.one_thread(self.kernels):
             for _ in range(updates):
                 start = perf_counter()
-                self.losses.append(self.training.update())
+                self.losses.append(self.experiment.update())
                 self.seconds.append(perf_counter() - start)
 
     def run_for(self, seconds: float) -> None:

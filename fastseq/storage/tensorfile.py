@@ -1,8 +1,14 @@
-"""One safetensors file: written whole or not at all, read without trusting a byte of it.
+"""Checkpoint files: safetensors with a checksum, written atomically and verified when read.
 
 The layout is that of safetensors [1]_: the header's length (8 bytes, little-endian), a JSON
 header, the tensors' bytes. Its metadata carries a SHA-256 over the entire file, computed with
 the 64 digits of the checksum itself taken as zeros.
+
+The header is parsed here and not by the safetensors library because the library leaves out
+checks that a checkpoint needs. It knows no checksum; it accepts a name that occurs twice (the
+last entry wins), names of any characters and shapes that NumPy cannot hold. It also copies
+every tensor, and it opens the file by name, so that the bytes it returns need not be the bytes
+whose checksum was verified. Here both are the same mapped file.
 
 References
 ----------
@@ -24,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import atomic_file
+from .files import atomic_file
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -40,12 +46,12 @@ _UNSIGNED = b'"sha256":"' + b"0" * 64 + b'"'
 
 
 class CheckpointError(ValueError):
-    """A file that is not a whole checkpoint of ours, or not one that fits."""
+    """A file that is not a complete fastseq checkpoint, or does not fit its purpose."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A verified file: its metadata and read-only tensors that look into the mapped file."""
+    """A verified file: its metadata, and its tensors as read-only views of the mapped file."""
 
     metadata: dict[str, str]
     tensors: dict[str, NDArray[Any]]
@@ -54,14 +60,14 @@ class TensorFile:
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors and metadata to `path`, which is replaced in one step when all is on disk.
+    """Write tensors and metadata to `path`, atomically.
 
     Parameters
     ----------
     tensors : mapping of str to ndarray, float32, float64 or int64
     metadata : mapping of str to str
     """
-    # Wide types first keeps every tensor aligned.
+    # Writing wide types first keeps every tensor aligned.
     arrays = {
         name: np.ascontiguousarray(tensors[name])
         for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
@@ -99,15 +105,15 @@ def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
     """Map a file that `write_tensors` made and verify every byte of it.
 
-    Nothing is unpickled, and nothing is allocated on the word of the header: its sizes must
-    add up to the file's size first.
+    Nothing is unpickled. No size in the header is trusted: the sizes must add up to the file's
+    size before any array is made.
 
     Raises
     ------
     OSError
         The file cannot be opened.
     CheckpointError
-        It is anything but an undamaged file of this format.
+        It is damaged, or not a file of this format.
     """
     try:
         with open(path, "rb") as file:
@@ -169,7 +175,7 @@ _Span = tuple[int, int, np.dtype[Any], tuple[int, ...]]
 
 
 def _span(name: str, entry: Any) -> _Span:
-    """First and last byte, dtype and shape of one tensor, once they agree with each other."""
+    """Begin, end, dtype and shape of one tensor, checked against each other."""
     if not _NAME.fullmatch(name) or len(name) > 200:
         raise CheckpointError(f"tensor name {name[:80]!r}: expected letters, digits and dots")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -190,7 +196,7 @@ def _are_sizes(values: Any) -> bool:
 
 
 def _check_cover(spans: Mapping[str, _Span], size: int) -> None:
-    """Tensors must lie end to end and fill the file: no gap, no overlap, nothing behind."""
+    """Check that the tensors lie end to end and fill the file, without gap or overlap."""
     position = 0
     for name, (begin, end, _, _) in sorted(spans.items(), key=lambda item: item[1][:2]):
         if begin != position:

@@ -1,6 +1,7 @@
-"""Trainings that are killed, interrupted, or run into trouble, and how they go on."""
+"""Training runs that are killed, interrupted or fail, and how they are resumed."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -10,19 +11,18 @@ import time
 import numpy as np
 import pytest
 
-from fastseq.lm import (
+from fastseq.lm import CheckpointError, LanguageModel
+from fastseq.storage.tensorfile import read_tensors, write_tensors
+from fastseq.text import Corpus, Vocabulary
+from fastseq.training import (
     Callback,
-    CheckpointError,
-    LanguageModel,
     RunInUseError,
     Trainer,
     TrainingConfig,
     TrainingDivergedError,
 )
-from fastseq.lm.run import RunDirectory
-from fastseq.lm.signals import stop_on_signals
-from fastseq.lm.tensorfile import read_tensors
-from fastseq.text import Corpus, Vocabulary
+from fastseq.training.run_directory import RunDirectory
+from fastseq.training.signals import stop_on_signals
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 CORPUS = Corpus.from_text(TEXT, Vocabulary.characters, valid=0.25)
@@ -48,7 +48,7 @@ CASES = {
 
 
 class Killed(BaseException):
-    """As good as kill -9: nothing in the training catches it."""
+    """Like kill -9: the trainer does not catch it."""
 
 
 class At(Callback):
@@ -95,7 +95,7 @@ def assert_same_end(out, other):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_killed_and_resumed_is_as_if_nothing_had_been(tmp_path, case):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, case):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = start(whole, case).fit()
     stops = [1, 2, 5, 6, 8, 9, 16, STEPS]
@@ -124,11 +124,27 @@ def test_a_checkpoint_older_than_the_metrics(tmp_path):
     assert [path.name for path in out.glob(".*")] == [".report.tmp"]
 
 
+def test_a_checkpoint_of_the_first_versions(tmp_path):
+    """Their progress has `failures` where it is now `validations_without_improvement`."""
+    with pytest.raises(Killed):
+        start(tmp_path, callbacks=[At(6, kill)]).fit()
+    path = tmp_path / "last.safetensors"
+    file = read_tensors(path)
+    progress = json.loads(file.metadata["progress"])
+    del progress["validations_without_improvement"]
+    metadata = file.metadata | {"progress": json.dumps(progress | {"failures": 3})}
+    del metadata["sha256"]
+    write_tensors(path, file.tensors, metadata)
+    trainer = resume(tmp_path)
+    assert trainer.progress.validations_without_improvement == 3
+    assert trainer.fit()[-1]["step"] == STEPS
+
+
 PROGRAM = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from fastseq.lm import Callback, TensorBoard
+from fastseq.training import Callback, TensorBoard
 from test_resume import resume, start
 
 class Slow(Callback):
@@ -145,7 +161,7 @@ config = {"steps": int(sys.argv[3]), "save_minutes": 1e-5}
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_9_of_a_process(tmp_path, kills):
-    """SIGKILL at random moments, and every time a checkpoint that loads."""
+    """SIGKILL at random times always leaves a checkpoint that loads."""
     out = tmp_path / "broken"
     last, rng = out / "last.safetensors", np.random.default_rng(0)
     steps = 40 + 30 * kills
@@ -165,7 +181,7 @@ def test_kill_9_of_a_process(tmp_path, kills):
 
 
 def changed(path):
-    """When a file was last replaced."""
+    """Time at which a file was last replaced."""
     return path.stat().st_mtime_ns if path.exists() else None
 
 
@@ -195,7 +211,7 @@ def test_signals_save_and_end(tmp_path, number, error, step):
     [("loss", 1, 4, 0), ("forward_backward", 1, 0, 0), ("forward_backward", 20, None, None)],
 )
 def test_a_signal_in_the_middle(tmp_path, case, method, calls, step, validated):
-    """A step or a validation that is broken off has not been."""
+    """An interrupted step or validation leaves no trace."""
     expected = start(tmp_path / "whole", case).fit()
     out = tmp_path / "broken"
     trainer = start(out, case, save_minutes=1e9)
@@ -226,7 +242,7 @@ def test_the_second_signal_does_not_wait():
         assert stop.signal == signal.SIGINT
 
 
-def test_a_finished_training_stays_finished_or_goes_further(tmp_path):
+def test_a_finished_run_stays_finished_or_continues(tmp_path):
     start(tmp_path).fit()
     before = (tmp_path / "last.safetensors").read_bytes()
     again = resume(tmp_path)
@@ -252,7 +268,7 @@ def test_divergence_names_the_step_and_keeps_the_checkpoint(tmp_path, what):
         trainer.fit()
     weights = LanguageModel.load(tmp_path / "last.safetensors").state_dict()
     assert all(np.isfinite(array).all() for array in weights.values())
-    # Weights that are finite but absurd can only be told by the next loss.
+    # Finite but implausible weights only show in the next loss.
     assert resume(tmp_path).progress.step == (5 if what == "weights" else 6)
 
 
@@ -284,10 +300,10 @@ def test_one_run_at_a_time(tmp_path):
         with pytest.raises(RunInUseError, match="in use by another run"):
             start(tmp_path).fit()
         assert os.listdir(tmp_path) == ["lock"]
-    start(tmp_path).fit()  # the lock's file is still there, the lock is not
+    start(tmp_path).fit()  # the file of the lock still exists, the lock does not
 
 
-def test_a_new_training_does_not_overwrite_an_old_one(tmp_path):
+def test_a_new_run_does_not_overwrite_an_old_one(tmp_path):
     start(tmp_path).fit()
     before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
     with pytest.raises(FileExistsError, match="exists already"):

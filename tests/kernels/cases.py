@@ -1,17 +1,19 @@
-"""The one table of sizes that tests and benchmarks share.
+"""The table of sizes that kernel tests share.
 
-`CELLS`, `PRODUCTS` and `HEADS` are small and awkward on purpose: each stands beside an edge of
-some tile, block or vector. `TRAINING` and `INFERENCE` are the workloads that are timed.
+`CELLS`, `PRODUCTS` and `HEADS` are small and awkward on purpose: each size is next to the edge of
+a tile, block or vector. The `LARGE_` ones have enough work for several threads.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # G, blocks of rows in a weight
+from fastseq._kernels import cells
+
+GATES = {cell.name: len(cell.gates) for cell in cells.CELLS}  # G, blocks of rows in a weight
 
 # -- one layer in one direction ------------------------------------------------------------
 
@@ -60,12 +62,12 @@ class Cell:
         return "-".join([self.cell, f"T{self.T}B{self.B}I{self.I}H{self.H}", *marks])
 
     def active(self) -> np.ndarray:
-        """Boolean (T, B): the steps at which each row takes part."""
+        """Mask of shape (T, B): the steps at which each row takes part."""
         limits = [self.T] * self.B if self.lengths is None else self.lengths
         return np.arange(self.T)[:, None] < np.array(limits, np.int64)[None, :]
 
     def arrays(self, dtype: np.dtype | str, seed: int = 0) -> SimpleNamespace:
-        """Inputs, parameters, initial state, and the gradients that come from outside.
+        """Draw inputs, parameters, initial state and incoming gradients.
 
         Every value fits float32, so that the same case in float64 is the same problem.
 
@@ -84,7 +86,7 @@ class Cell:
 
 @cache
 def _numbers(case: Cell, seed: int) -> dict[str, np.ndarray | None]:
-    """The floats of a case, to be copied."""
+    """The values of a case, to be copied."""
     T, B, I, H, P = case.T, case.B, case.I, case.H, case.P  # noqa: E741
     rng = np.random.default_rng([seed, T, B, I, H])
     lstm = case.cell == "lstm"
@@ -107,7 +109,7 @@ def _numbers(case: Cell, seed: int) -> dict[str, np.ndarray | None]:
     }
 
 
-# (T, B, I, H): around the rows of a micro-tile (4, 6), its columns (8, 16, 32, 64), vectors.
+# (T, B, I, H): around the rows of a micro-tile (4, 6), its columns (8, 16, 32, 64), and vectors.
 _SIZES = (
     (1, 1, 1, 1), (1, 1, 5, 3), (3, 1, 3, 7), (3, 2, 4, 8), (2, 3, 1, 9), (2, 5, 6, 13),
     (2, 13, 3, 14), (2, 14, 2, 15), (2, 15, 3, 16), (3, 4, 5, 17), (2, 6, 4, 31), (3, 3, 7, 32),
@@ -116,7 +118,7 @@ _SIZES = (
 
 
 def _lengths(T: int, B: int) -> tuple[int, ...]:
-    """1, 0, T, T − 1, …: unsorted, every length there is."""
+    """1, 0, T, T − 1, …: unsorted, with every possible length."""
     return tuple((1 - b) % (T + 1) for b in range(B))
 
 
@@ -139,7 +141,7 @@ def _projected() -> Iterator[Cell]:
 
 CELLS = (*(case for cell in GATES for case in _cells(cell)), *_projected())
 
-# Small enough for central differences on every element. I = G·H: the gradient of x then
+# Small enough for central differences on every element. With I = G·H the gradient of x
 # determines that of every gate.
 GRADIENT_CELLS = tuple(
     Cell(cell, 3, 3, GATES[cell] * H, H, P, reverse=reverse, lengths=lengths)
@@ -180,134 +182,3 @@ LARGE_HEADS = (
     (300, 1501, 70), (65, 4099, 33), (256, 97, 33), (257, 2600, 50), (2100, 40, 20),
     (600, 2100, 65),
 )  # fmt: skip
-
-# -- what is timed -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Training:
-    """A whole update of a language model: forward, loss, backward, clipping, optimizer.
-
-    Attributes
-    ----------
-    vocabulary : int
-        V, number of distinct tokens.
-    embedding : int or None
-        E; None feeds one-hot vectors.
-    clip : str
-        ``"value"``: every element of the gradient to ±`limit`; ``"norm"``: the norm of the
-        whole gradient to `limit`.
-    goals : mapping of str to float
-        PyTorch's time / ours that must be reached, by the way in which PyTorch is fed
-        (``"one-hot"`` or ``"embedding"``).
-    """
-
-    name: str
-    cell: str
-    vocabulary: int
-    embedding: int | None
-    H: int
-    layers: int
-    B: int
-    T: int
-    optimizer: str
-    clip: str
-    limit: float
-    lr: float
-    goals: Mapping[str, float] = field(hash=False)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in one update."""
-        return self.T * self.B
-
-    @property
-    def operations(self) -> int:
-        """Floating-point operations of one update: 6 for each weight and token.
-
-        Weights of the first layer's input are not counted, since a table look-up replaces
-        that product.
-        """
-        recurrent = self.layers * GATES[self.cell] * self.H**2
-        between = (self.layers - 1) * GATES[self.cell] * self.H**2
-        return 6 * self.tokens * (recurrent + between + self.H * self.vocabulary)
-
-    @property
-    def share(self) -> float | None:
-        """Share of the speed of NumPy's large product that must be reached, on one thread.
-
-        None for small batches, whose products are bound by memory.
-        """
-        if self.B < 32 or self.H < 128:
-            return None
-        return 0.9 if self.H >= 256 else 0.8
-
-
-def _published(name: str, cell: str, V: int, **goals: float) -> Training:
-    """One of the four published experiments."""
-    fed = {name.replace("_", "-"): goal for name, goal in goals.items()}
-    return Training(
-        name, cell, V, None, 128, 1, 1, 50, "adagrad", "value", 5.0, 0.01, MappingProxyType(fed)
-    )
-
-
-def _modern(
-    name: str, cell: str, V: int, E: int, H: int, layers: int, B: int, T: int, goal: float
-) -> Training:
-    goals = MappingProxyType({"embedding": goal})
-    return Training(name, cell, V, E, H, layers, B, T, "adam", "norm", 5.0, 1e-3, goals)
-
-
-TRAINING = (
-    _published("char-rnn", "rnn_tanh", 256, one_hot=11),
-    _published("char-lstm", "lstm", 256, one_hot=5.5, embedding=4.2),
-    _published("word-rnn", "rnn_tanh", 5000, one_hot=4.8),
-    _published("word-lstm", "lstm", 5000, one_hot=11, embedding=3.7),
-    _modern("lstm-128", "lstm", 96, 64, 128, 1, 32, 64, 1.75),
-    _modern("gru-128", "gru", 96, 64, 128, 1, 32, 64, 2.8),
-    _modern("rnn-128", "rnn_tanh", 96, 64, 128, 1, 32, 64, 3),
-    _modern("lstm-2x256", "lstm", 96, 128, 256, 2, 64, 100, 1.4),
-    _modern("lstm-2x512", "lstm", 96, 128, 512, 2, 64, 100, 1.25),
-    _modern("lstm-1024", "lstm", 96, 256, 1024, 1, 64, 64, 1.2),
-    _modern("words-2x256", "lstm", 10_000, 256, 256, 2, 32, 35, 1.6),
-    _modern("words-2x650", "lstm", 10_000, 650, 650, 2, 20, 35, 1.3),
-)
-
-
-@dataclass(frozen=True)
-class Inference:
-    """The forward pass of one layer.
-
-    Attributes
-    ----------
-    cell : str
-        A key of `GATES`.
-    I, H, B, T : int
-        Input size, hidden size, batch rows, time steps.
-    goal : float or None
-        onnxruntime's time / ours that must be reached.
-    stepper : bool
-        A single step by `layer.stepper(B)`, instead of calling the layer.
-    """
-
-    cell: str
-    I: int  # noqa: E741
-    H: int
-    B: int
-    T: int
-    goal: float | None
-    stepper: bool = False
-
-
-INFERENCE = (
-    Inference("lstm", 128, 128, 1, 50, 1.0),
-    Inference("gru", 128, 128, 1, 50, 1.05),
-    Inference("rnn_tanh", 128, 128, 1, 50, 1.5),
-    Inference("lstm", 64, 128, 32, 64, 1.08),
-    Inference("gru", 64, 128, 32, 64, 1.15),
-    Inference("lstm", 256, 512, 64, 100, 1.05),
-    Inference("gru", 256, 512, 64, 100, 1.05),
-    Inference("lstm", 128, 128, 1, 1, None),
-    Inference("lstm", 128, 128, 1, 1, 1.3, stepper=True),
-    Inference("gru", 128, 128, 1, 1, None, stepper=True),
-)

@@ -1,4 +1,4 @@
-"""`fastseq reproduce`: train the four experiments, tell of it, write it down."""
+"""`fastseq reproduce`: train the experiments, print their progress, write the results."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from . import backend, plots
+from .. import backend, plots
+from ..storage.files import atomic_file
+from ..text import Dataset, datasets
+from .curves import experiment_curves
 from .experiments import (
     DEFECTS,
     EXPERIMENTS,
@@ -28,22 +31,20 @@ from .experiments import (
 )
 from .experiments import prepare as prepare_task
 from .experiments import train as train_task
-from .files import atomic_file
 from .report import report_page
-from .text import Dataset, datasets
 
 PROGRESS_EVERY = 10  # updates
 
 
 class Transcript:
-    """Prints lines and keeps them."""
+    """Prints lines and keeps a copy of them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def say(self, line: str = "") -> None:
         self.lines.append(line)
-        tqdm.write(line, file=sys.stdout)  # steps aside where a progress bar is on the screen
+        tqdm.write(line, file=sys.stdout)  # does not garble a progress bar
         sys.stdout.flush()
 
     @property
@@ -60,8 +61,8 @@ def reproduce(
 ) -> list[Result]:
     """Run the published experiments and write curves, losses, samples and a report.
 
-    They run on one thread, as the published program did. Whatever can be found to be wrong with
-    the arguments is found before any training, and no file changes until all is trained.
+    They run on one thread, like the published program. All arguments are checked before any
+    training, and no file changes until the last experiment is done.
 
     Parameters
     ----------
@@ -73,19 +74,19 @@ def reproduce(
     kernels : str
         See `fastseq.set_backend`.
     out : path-like
-        Folder for the results; made where there is none.
+        Folder for the results; created if it does not exist.
 
     Raises
     ------
     ValueError, OSError
-        Bad arguments, texts that cannot be used, a folder that cannot be written.
+        Bad arguments, unusable texts, a folder that cannot be written.
     PlotError
         matplotlib is not installed.
     """
     settings = Settings() if settings is None else settings
     chosen = choose(experiments)
     plots.require()
-    with one_thread(kernels):
+    with backend.one_thread(kernels):
         dataset = datasets.find(corpus)
         tasks = [prepare_task(experiment, dataset, settings) for experiment in chosen]
         folder = Path(out)
@@ -97,18 +98,6 @@ def reproduce(
         transcript.say(f"Results in {folder}: {', '.join(output_names(chosen))}")
         _write(folder, results, settings, dataset, transcript)
     return results
-
-
-@contextmanager
-def one_thread(kernels: str) -> Iterator[None]:
-    """Run the block on one thread with the named kernels."""
-    before = backend.get_num_threads()
-    with backend.use_backend(kernels):
-        backend.set_num_threads(1)
-        try:
-            yield
-        finally:
-            backend.set_num_threads(before)
 
 
 # -- files ---------------------------------------------------------------------------------
@@ -125,12 +114,12 @@ def output_names(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def check_writable(paths: Sequence[Path]) -> None:
-    """Make the folders of these files and see that all can be written.
+    """Create the folders of these files and check that all can be written.
 
     Raises
     ------
     ValueError
-        One cannot. Files that exist are not touched.
+        One cannot. Existing files are not touched.
     """
     for path in paths:
         if path.is_dir():
@@ -152,11 +141,11 @@ def _write(
     transcript: Transcript,
 ) -> None:
     summary = _summary(results, settings, dataset)
-    files = {curve_name(r.task.experiment): plots.experiment_curves([r]) for r in results}
+    files = {curve_name(r.task.experiment): experiment_curves([r]) for r in results}
     files["rnn_lstm_output.txt"] = transcript.text.encode()
     files["results.json"] = json.dumps(summary, indent=1, ensure_ascii=False).encode()
     files["report.html"] = report_page(results, settings, dataset.description).encode()
-    # All are written before the first takes its place: no mixture of two runs.
+    # All files are written before the first replaces an old one, so that runs do not mix.
     with ExitStack() as stack:
         for name, content in files.items():
             file = stack.enter_context(atomic_file(folder / name))
@@ -190,7 +179,7 @@ def _record(result: Result, settings: Settings) -> dict[str, Any]:
     }
 
 
-# -- what is said --------------------------------------------------------------------------
+# -- output --------------------------------------------------------------------------------
 
 
 def _introduce(transcript: Transcript, dataset: Dataset, settings: Settings) -> None:
@@ -213,7 +202,7 @@ def _run(task: Task, settings: Settings, transcript: Transcript) -> Result:
     name = task.experiment.name
     transcript.say()
     transcript.say(f"{name}: {task.source}, {len(task.vocabulary):,} different tokens")
-    # On a terminal alone (`disable=None`): elsewhere the lines below tell how far it is.
+    # Only on a terminal (`disable=None`); elsewhere the lines below show the progress.
     with tqdm(total=settings.updates, desc=name, unit="update", leave=False, disable=None) as bar:
         for result in train_task(task, settings):
             bar.update()

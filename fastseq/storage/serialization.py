@@ -1,4 +1,4 @@
-"""Arrays by name in a safetensors file, the format that PyTorch users exchange weights in."""
+"""Named arrays in safetensors files, the format in which PyTorch users exchange weights."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def save_file(
 ) -> None:
     """Write arrays, such as a module's ``state_dict()``, to `path`.
 
-    The file appears under its name only once it is complete; it is put together in memory.
+    The file is assembled in memory and replaces `path` atomically.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def save_file(
     Raises
     ------
     TypeError
-        An array of something else than real numbers.
+        An array that does not hold real numbers.
     OSError
-        The place cannot be written to, or is full.
+        The file cannot be written, or the disk is full.
     """
-    # The writer takes the bytes as they lie in memory, so each array must be C-contiguous and
-    # in native byte order.
+    # The library writes the bytes as they lie in memory, so each array must be C-contiguous
+    # and in native byte order.
     arrays = {name: _plain(name, np.asarray(value)) for name, value in tensors.items()}
     content = safetensors.save(arrays, None if metadata is None else dict(metadata))
     with atomic_file(path) as file:
@@ -42,13 +42,13 @@ def save_file(
 
 
 def load_file(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by name.
+    """Read the arrays of a safetensors file, by name.
 
     Raises
     ------
     FileNotFoundError
     safetensors.SafetensorError
-        Not such a file, or a damaged one.
+        Not a safetensors file, or a damaged one.
     """
     return safetensors.load_file(os.fspath(path))
 

@@ -1,4 +1,4 @@
-"""The training loop: what it computes, when it ends, and what it writes."""
+"""The training loop: its arithmetic, its end, and its files."""
 
 import io
 import json
@@ -7,15 +7,10 @@ import math
 import numpy as np
 import pytest
 
-import fastseq.lm.trainer
-from fastseq.lm import (
-    Callback,
-    Console,
-    LanguageModel,
-    Trainer,
-    TrainingConfig,
-)
+import fastseq.training.trainer
+from fastseq.lm import LanguageModel
 from fastseq.text import Corpus, TextError, Vocabulary
+from fastseq.training import Callback, Console, Trainer, TrainingConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 12
 
@@ -32,7 +27,7 @@ def make_trainer(out=None, corpus=None, callbacks=(), model=None, **config):
 
 
 class Watch(Callback):
-    """Keeps what it is told."""
+    """Records all events."""
 
     def __init__(self):
         self.events, self.samples, self.rates = [], [], []
@@ -96,7 +91,7 @@ def test_clipping():
 
 
 def test_accumulated_windows_make_one_step():
-    """One lane and two windows, or two windows added up without carried state."""
+    """One stream and two windows, or two windows added up without carried state."""
     trainer = make_trainer(
         steps=1, accumulate=2, carry_state=False, optimizer="sgd", learning_rate=1.0
     )
@@ -113,7 +108,7 @@ def test_accumulated_windows_make_one_step():
 
 @pytest.mark.parametrize("carry_state", [True, False])
 def test_the_state_is_carried_until_the_epoch_ends(carry_state):
-    """With a learning rate of next to nothing, training loss is that of reading the text."""
+    """With a tiny learning rate, the training loss is that of the initial model."""
     trainer = make_trainer(
         epochs=2, steps=None, learning_rate=1e-12, carry_state=carry_state, log_every=1
     )
@@ -142,7 +137,7 @@ def test_budgets(budget, steps):
 
 
 class Clock:
-    """Stands for the module `time`: a millisecond passes with every look at it."""
+    """Replaces the module `time`: each call advances it by a millisecond."""
 
     now = 0.0
 
@@ -153,8 +148,8 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    monkeypatch.setattr("fastseq.lm.trainer.time", Clock())
-    return fastseq.lm.trainer.time
+    monkeypatch.setattr("fastseq.training.trainer.time", Clock())
+    return fastseq.training.trainer.time
 
 
 def test_a_budget_of_minutes(clock):
@@ -189,7 +184,7 @@ def test_plateau_and_early_stopping():
         learning_rate=1e-12, callbacks=[watch],
     )  # fmt: skip
     trainer.fit()
-    # The first validation is the best; four more are not better.
+    # The first validation is the best; four more do not improve on it.
     assert trainer.progress.step == 15
     assert trainer.progress.best_step == 3
     rates = np.repeat([1, 1, 0.5, 0.25, 0.125], 3) * 1e-12
@@ -227,7 +222,7 @@ def test_speed_is_that_of_training_alone(clock, monkeypatch):
         clock.now += 3600
         return 1.0
 
-    monkeypatch.setattr("fastseq.lm.trainer.mean_loss", slow_loss)
+    monkeypatch.setattr("fastseq.training.trainer.mean_loss", slow_loss)
     (record,) = make_trainer().fit()
     assert record["seconds"] > 3600
     assert 0 < record["tokens"] / record["tokens_per_second"] < 1
@@ -244,7 +239,7 @@ def test_best_and_last_model(tmp_path):
     assert best == pytest.approx(min(losses.values()), rel=1e-5)
     last = LanguageModel.load(out / "last.safetensors").evaluate(valid).nats_per_token
     assert last == pytest.approx(losses[30], rel=1e-5)
-    # The training state of the last is more than the model; the best is the model alone.
+    # The last checkpoint has the training state, the best one only the model.
     assert (out / "best.safetensors").stat().st_size < (out / "last.safetensors").stat().st_size
 
 
@@ -257,7 +252,7 @@ def test_without_validation_the_last_model_counts(tmp_path):
 
 
 def test_watching_changes_nothing():
-    """Samples and validations draw no random number of training's and leave its state alone."""
+    """Samples and validations use neither the random numbers nor the state of training."""
     watch = Watch()
     model = {"dropout": 0.5, "embedding_size": 4}
     plain = make_trainer(corpus=make_corpus(0.0), model=model)
@@ -276,7 +271,7 @@ def test_watching_changes_nothing():
     assert watch.events == ["started", *range(1, 13), "ended"]
 
 
-def test_a_callback_can_stop_the_training(tmp_path):
+def test_a_callback_can_stop_the_run(tmp_path):
     class Enough(Callback):
         def stepped(self, trainer):
             if trainer.progress.step == 4:
@@ -320,8 +315,8 @@ def test_tensorboard(tmp_path):
         assert name in content
 
 
-def test_a_full_disk_ends_tensorboard_but_not_the_training(tmp_path, capsys):
-    """A limit on the size of files, which only the samples exceed, stands in for a full disk."""
+def test_a_full_disk_ends_tensorboard_but_not_the_run(tmp_path, capsys):
+    """A limit on the size of files, which only the samples exceed, simulates a full disk."""
     pytest.importorskip("tensorboardX")
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""The whole run: what it prints, what it writes, and what it leaves alone."""
+"""The whole run: its output, the files it writes, and those it does not touch."""
 
 import base64
 import io
@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fastseq import get_backend, get_num_threads, plots, reproduction
-from fastseq.experiments import EXPERIMENTS, Settings
-from fastseq.reproduction import Transcript, check_writable, reproduce
+from fastseq import get_backend, get_num_threads, plots
+from fastseq.reproduce.experiments import EXPERIMENTS, Settings, visible
+from fastseq.reproduce.run import Transcript, check_writable, reproduce
 
 pytest.importorskip("matplotlib")
 
@@ -119,11 +119,11 @@ def test_the_report_is_whole_and_self_contained(run):
         assert ET.fromstring(base64.b64decode(picture.partition(",")[2])).tag.endswith("svg")
     text = "".join(page.texts)
     for result in results:
-        assert all(reproduction.visible(sample) in text for sample in result.samples.values())
+        assert all(visible(sample) in text for sample in result.samples.values())
         assert f"{result.level:.1f}" in text
 
 
-def test_the_published_times_stand_in_the_table(corpus, tmp_path, capsys):
+def test_the_table_has_the_published_times(corpus, tmp_path, capsys):
     settings = Settings(seq_length=50, hidden_size=128, sample_length=1)
     (result,) = reproduce(corpus, ["char-rnn"], settings, out=tmp_path / "out")
     ratio = f"{139.0 / result.seconds:,.0f}×"
@@ -131,7 +131,7 @@ def test_the_published_times_stand_in_the_table(corpus, tmp_path, capsys):
     assert ratio in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
-def test_some_experiments_write_their_files_alone(corpus, tmp_path):
+def test_some_experiments_write_only_their_files(corpus, tmp_path):
     reproduce(corpus, ["word-lstm"], SETTINGS, out=tmp_path / "out")
     expected = {"rnn_lstm_output.txt", "plots_lstm/lstm_word.png", "results.json", "report.html"}
     assert set(files_below(tmp_path / "out")) == expected
@@ -141,7 +141,7 @@ def test_some_experiments_write_their_files_alone(corpus, tmp_path):
     ("python-manual", "--corpus verne"),
     (None, "--corpus"),
 ])  # fmt: skip
-def test_the_corpus_and_the_way_to_another_are_told(corpus_name, other, tmp_path, capsys):
+def test_the_corpus_is_named_with_an_alternative(corpus_name, other, tmp_path, capsys):
     reproduce(corpus_name, ["char-rnn"], SETTINGS, out=tmp_path / "out")
     first = capsys.readouterr().out.split("Kernels")[0]
     assert first.startswith("Corpus: ")
@@ -183,7 +183,7 @@ def test_a_failure_half_way_keeps_the_earlier_results(corpus, tmp_path, monkeypa
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(reproduction, "report_page", fail)
+    monkeypatch.setattr("fastseq.reproduce.run.report_page", fail)
     with pytest.raises(MemoryError):
         reproduce(corpus, ["char-rnn"], Settings(updates=2, hidden_size=3), out=out)
     assert files_below(out) == before

@@ -1,4 +1,4 @@
-"""The training loop, and how it survives whatever ends it."""
+"""The training loop, with checkpoints from which an interrupted run continues exactly."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.evaluation import mean_loss, validation_batches
+from ..lm.model import LanguageModel
+from ..lm.network import State
+from ..nn.utils import clip_coefficient
+from ..storage.tensorfile import CheckpointError
 from ..text import Corpus
-from .callbacks import Callback, Console, Record, TensorBoard
-from .checkpoint import LAST, open_checkpoint, restore_model, save_model
-from .evaluation import in_usual_unit, mean_loss, validation_batches
-from .model import LanguageModel
-from .network import State
-from .run import RunDirectory
+from .callbacks import Callback, Console, TensorBoard
+from .config import TrainingConfig
+from .metrics import Record, Throughput, training_figures, validation_figures
+from .run_directory import RunDirectory
 from .signals import Stopped, StopRequest, stop_on_signals
-from .tensorfile import CheckpointError
-from .training import Progress, TrainingConfig
-from .training_state import TrainingState
+from .state import Progress, TrainingState
 
-# A loss that many times that of guessing blindly is an explosion.
-_EXPLODED = 20.0
+# A loss of more than this many times a uniform guess's means that training has diverged.
+_DIVERGED = 20.0
 
 
 class TrainingDivergedError(RuntimeError):
-    """Loss or gradient has become NaN, infinite or absurd; no checkpoint was written since."""
+    """The loss, gradient or weights are NaN, infinite or implausibly large.
+
+    The last checkpoint is older than that.
+    """
 
 
 class Trainer:
@@ -40,11 +45,12 @@ class Trainer:
     ----------
     lm : LanguageModel
     corpus : Corpus
-        Its split "train" is trained on; "valid", where there is one, tells the best model.
+        The model is trained on the split "train"; the split "valid", if there is one,
+        determines the best model.
     config : TrainingConfig
     out : path-like, optional
-        Run directory: ``last.safetensors`` (from which `resume` goes on), ``best.safetensors``
-        and ``metrics.jsonl``. Without it nothing is written.
+        Run directory for ``last.safetensors`` (from which `resume` continues),
+        ``best.safetensors`` and ``metrics.jsonl``. Without it nothing is written.
     callbacks : iterable of Callback
     console : bool
         Show progress on stderr.
@@ -53,15 +59,15 @@ class Trainer:
     ----------
     progress : Progress
     history : list of dict
-        The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (where
-        validated), their bits_per_character, bits_per_byte or perplexity, learning_rate,
+        The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
+        validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
         gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
-        nats per token.
+        in nats per token.
 
     Raises
     ------
     ValueError, TypeError
-        Vocabularies that differ, optimizer options that make no sense.
+        Vocabularies that differ, unusable optimizer options.
     TextError
         A corpus that is too short.
     """
@@ -94,11 +100,11 @@ class Trainer:
             len(self._batches) / self.config.accumulate
         )
         self._state: State | None = None
-        self._limit = _EXPLODED * math.log(max(2, len(lm.vocabulary)))
+        self._limit = _DIVERGED * math.log(max(2, len(lm.vocabulary)))
         self._run: RunDirectory | None = None
         self._resuming = self._stopping = False
         self._clock = self._saved_at = time.monotonic()
-        self._recorded_at = self._clock, 0
+        self._throughput = Throughput(self._clock, 0)
 
     # -- resuming --------------------------------------------------------------------------
 
@@ -111,16 +117,18 @@ class Trainer:
         console: bool = True,
         **changes: Any,
     ) -> Self:
-        """The trainer of a run directory, where its last checkpoint left it.
+        """Restore the trainer of a run directory from its last checkpoint.
 
-        It ends with the weights, bit for bit, of a training that was never interrupted (with
-        a budget in minutes, of one on a machine of just that speed).
+        The final weights are those of a run that was never interrupted, bit for bit (with a
+        budget in minutes, those of a run on a machine of exactly this speed).
 
         Parameters
         ----------
         out : path-like
         corpus : Corpus
             The same as before.
+        callbacks : iterable of Callback
+        console : bool
         **changes
             Fields of `TrainingConfig` to change, such as ``epochs=20`` to train longer.
 
@@ -129,21 +137,35 @@ class Trainer:
         FileNotFoundError
             There is no checkpoint yet.
         CheckpointError
-            The checkpoint is damaged, or of another corpus.
+            The checkpoint is damaged, or belongs to another corpus.
         ValueError, TypeError
-            Changes that make no sense.
+            Unusable changes.
         """
-        path = Path(out) / LAST
-        file = open_checkpoint(path)
-        saved = TrainingState.read(path, file)
+        checkpoint = open_checkpoint(Path(out) / LAST)
+        return cls.from_checkpoint(checkpoint, corpus, callbacks, console, **changes)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        corpus: Corpus,
+        callbacks: Iterable[Callback] = (),
+        console: bool = True,
+        **changes: Any,
+    ) -> Self:
+        """Restore a trainer as `resume` does, from a checkpoint that is already open."""
+        path = checkpoint.path
+        saved = TrainingState.from_checkpoint(checkpoint)
         if saved.corpus != corpus.fingerprint():
             raise CheckpointError(f"{path}: the corpus is not the one that training began with")
         config = saved.config.resumed(**changes)
-        trainer = cls(restore_model(LanguageModel, file), corpus, config, out, callbacks, console)
+        lm = LanguageModel.from_checkpoint(checkpoint)
+        trainer = cls(lm, corpus, config, path.parent, callbacks, console)
         try:
             trainer._restore(saved)
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: no training to resume: {error!r}") from None
+            message = f"{path}: no training run to resume: {error!r}"
+            raise CheckpointError(message) from None
         trainer.progress.finished = saved.progress.finished and not changes
         return trainer
 
@@ -155,7 +177,7 @@ class Trainer:
             self.lm.check_state(self._state, self.config.batch_size)
 
     def save(self) -> None:
-        """Write the checkpoint from which `resume` goes on."""
+        """Write the checkpoint from which `resume` continues."""
         if self._run is None:
             return
         self._tick()
@@ -175,22 +197,27 @@ class Trainer:
     # -- the loop --------------------------------------------------------------------------
 
     def fit(self) -> list[Record]:
-        """Train until the budget is used up or early stopping ends it; return the history.
+        """Train until the budget is used up or early stopping ends the run.
 
         Ctrl-C and SIGTERM end it after the current step: the checkpoint is saved, then
-        KeyboardInterrupt or SystemExit is raised. The model is left as the last step made it.
+        KeyboardInterrupt or SystemExit is raised. The model keeps the weights of the last step.
+
+        Returns
+        -------
+        list of dict
+            The history.
 
         Raises
         ------
         TrainingDivergedError
-            Names the step. The last checkpoint is of before.
+            Names the step. The last checkpoint is of an earlier one.
         RunInUseError, OSError
-            The run directory is in use or cannot be written; what is in it stays as it was.
+            The run directory is in use or cannot be written; its files are unchanged.
         FileExistsError
-            It holds a training already; see `resume`.
+            It already holds a training run; see `resume`.
         """
         if self.out is not None:
-            TensorBoard.load()  # takes seconds in which no signal would be answered
+            TensorBoard.load()  # takes seconds; signals are caught only afterwards
         with ExitStack() as stack:
             stop = stack.enter_context(stop_on_signals())
             if self.out is not None:
@@ -199,10 +226,10 @@ class Trainer:
             self._clock = self._saved_at = time.monotonic()
             if self._run is not None:
                 self._open_run(self._run)
-            stack.callback(self._tell, "ended")
-            self._tell("started")
-            self._clock = time.monotonic()  # the budget is for training
-            self._recorded_at = self._clock, self.progress.tokens
+            stack.callback(self._notify, "ended")
+            self._notify("started")
+            self._clock = time.monotonic()  # the preparations do not count
+            self._throughput = Throughput(self._clock, self.progress.tokens)
             self.lm.train()
             try:
                 self._loop(stop)
@@ -221,9 +248,9 @@ class Trainer:
             self.callbacks.append(TensorBoard(str(run.path / "tensorboard")))
 
     def _loop(self, stop: StopRequest) -> None:
-        """Steps and what is due between them.
+        """Alternate steps with validations and lines of metrics that are due.
 
-        A checkpoint may be written at each `check`: `progress` tells all that was done.
+        A checkpoint may be written at each `check`, where `progress` is up to date.
         """
         while not self.progress.finished:
             stop.check()
@@ -239,7 +266,7 @@ class Trainer:
             self._after_step()
 
     def stop(self) -> None:
-        """End the training after the current step as if the budget were used up."""
+        """End the run after the current step, as if the budget were used up."""
         self._stopping = True
 
     def _finish(self) -> None:
@@ -248,10 +275,10 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         patience = self.config.early_stopping
-        return patience is not None and self.progress.failures >= patience
+        return patience is not None and self.progress.validations_without_improvement >= patience
 
     def budget_used(self) -> float:
-        """Share of the budget that is used, 0 to 1 and possibly slightly more."""
+        """Fraction of the budget that is used, 0 to 1 and possibly slightly more."""
         if self._total_steps is not None:
             return self.progress.step / self._total_steps
         assert self.config.minutes is not None
@@ -272,8 +299,8 @@ class Trainer:
         self._check_finite(loss / tokens, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        shrink = 1.0 if config.clip_norm is None else min(1.0, config.clip_norm / (norm + 1e-6))
-        self.optimizer.step(shrink, math.inf if config.clip_value is None else config.clip_value)
+        scale = 1.0 if config.clip_norm is None else clip_coefficient(norm, config.clip_norm)
+        self.optimizer.step(scale, math.inf if config.clip_value is None else config.clip_value)
         progress.step += 1
         progress.tokens += tokens
         progress.loss_sum += loss
@@ -282,7 +309,7 @@ class Trainer:
         self._tick()
 
     def _gradients(self, stop: StopRequest) -> tuple[float, int]:
-        """Loss and gradients of one step's windows; a signal breaks it off without a trace."""
+        """Compute loss and gradients of one step's windows; a signal undoes the step."""
         config, progress, bits = self.config, self.progress, self.lm.random.bit_generator
         scale = 1.0 / (config.batch_size * config.seq_length * config.accumulate)
         loss, tokens = 0.0, 0
@@ -318,16 +345,16 @@ class Trainer:
         if not math.isfinite(norm):
             raise self._diverged(f"gradient norm is {norm}")
 
-    def _diverged(self, what: str) -> TrainingDivergedError:
+    def _diverged(self, reason: str) -> TrainingDivergedError:
         kept = "" if self.out is None else f"; {self.out / LAST} is of an earlier step"
-        return TrainingDivergedError(f"step {self.progress.step + 1}: {what}{kept}")
+        return TrainingDivergedError(f"step {self.progress.step + 1}: {reason}{kept}")
 
     def _after_step(self) -> None:
         config, step = self.config, self.progress.step
         for callback in self.callbacks:
             callback.stepped(self)
         if config.sample_every is not None and step % config.sample_every == 0:
-            self._tell("sampled", self._sample())
+            self._notify("sampled", self._sample())
         if time.monotonic() - self._saved_at >= 60.0 * config.save_minutes:
             self.save()
 
@@ -351,58 +378,54 @@ class Trainer:
 
     def _validate(self, stop: StopRequest) -> None:
         assert self._valid is not None
-        progress, began = self.progress, time.monotonic()
+        began = time.monotonic()
         with stop.eagerly():
             loss = mean_loss(self.lm, self._valid)
-        since, tokens = self._recorded_at
-        self._recorded_at = since + time.monotonic() - began, tokens  # the speed is training's
+        self._throughput.exclude(time.monotonic() - began)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.failures = loss, progress.step, 0
-            if self._run is not None:
-                save_model(self.lm, self._run.best, metadata={"progress": progress.to_json()})
+        if self.progress.best_loss is None or loss < self.progress.best_loss:
+            self._keep_best(loss)
         else:
-            progress.failures += 1
+            self.progress.validations_without_improvement += 1
             if self.config.schedule == "plateau":
-                progress.rate_factor *= self.config.plateau_factor
-        progress.validated = progress.step
+                self.progress.rate_factor *= self.config.plateau_factor
+        self.progress.validated = self.progress.step
         self._record(loss)
 
+    def _keep_best(self, loss: float) -> None:
+        progress = self.progress
+        progress.best_loss, progress.best_step = loss, progress.step
+        progress.validations_without_improvement = 0
+        if self._run is not None:
+            metadata = {"progress": progress.to_json()}
+            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
+
     def _record(self, valid_loss: float | None = None) -> None:
-        """One line of metrics; the training loss is the mean since the line before."""
+        """Record a line of metrics, with the validation loss if there is one."""
         self._tick()
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= {"valid_loss": valid_loss} | in_usual_unit(
-                self.lm.vocabulary, "valid", valid_loss
-            )
+            record |= validation_figures(valid_loss, self.lm.vocabulary)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
-        self._recorded_at = self._clock, progress.tokens
+        self._throughput = Throughput(self._clock, progress.tokens)
         self.history.append(record)
         if self._run is not None:
             progress.metrics_bytes = self._run.write_metrics(record)
-        self._tell("recorded", record)
+        self._notify("recorded", record)
 
     def snapshot(self) -> Record:
-        """The figures of a line of metrics as they are now."""
+        """Figures of a line of metrics at this moment."""
         progress = self.progress
-        since, tokens = self._recorded_at
-        elapsed = time.monotonic() - since
-        loss = progress.loss_sum / progress.loss_tokens if progress.loss_tokens else None
         return {
-            "step": progress.step,
-            "epoch": progress.epoch + progress.window / len(self._batches),
-            "tokens": progress.tokens,
-            "train_loss": loss,
-            **({} if loss is None else in_usual_unit(self.lm.vocabulary, "train", loss)),
+            **training_figures(progress, len(self._batches), self.lm.vocabulary),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
-            "tokens_per_second": (progress.tokens - tokens) / elapsed if elapsed > 0 else None,
+            "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),
         }
 
-    def _tell(self, event: str, *arguments: Any) -> None:
+    def _notify(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *arguments)

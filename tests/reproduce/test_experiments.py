@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseq import get_backend, use_backend
-from fastseq.experiments import (
+from fastseq.lm import LanguageModel
+from fastseq.reproduce.experiments import (
     EXPERIMENTS,
+    ExperimentRun,
     Settings,
-    Training,
     choose,
     prepare,
     set_published_weights,
     train,
     visible,
 )
-from fastseq.lm import LanguageModel
 from fastseq.text import Dataset, TextError, Vocabulary, datasets
 
 TEXT = "The quick brown fox jumps over the lazy dog, and THE dog sleeps. " * 20
@@ -114,7 +114,7 @@ def test_other_files_are_dealt_out_in_turn(tmp_path):
 
 
 @pytest.mark.parametrize("strip", [False, True])
-def test_the_licence_is_read_along_unless_stripped(strip, tmp_path):
+def test_the_licence_is_read_unless_stripped(strip, tmp_path):
     start = "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n"
     end = "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n"
     dataset = folder_of(tmp_path, a=f"LICENCE\n{start}{TEXT}\n{end} MORE")
@@ -122,7 +122,7 @@ def test_the_licence_is_read_along_unless_stripped(strip, tmp_path):
     assert ("licence" in task.vocabulary.tokens) is not strip
 
 
-def test_losses_are_comparable_with_the_published_text_and_numbers_alone(tmp_path):
+def test_losses_are_only_comparable_with_the_published_text_and_settings(tmp_path):
     experiment = EXPERIMENTS["char-rnn"]
     novel = folder_of(tmp_path, **{experiment.title: TEXT})
     assert prepare(experiment, novel, Settings()).comparable
@@ -164,10 +164,10 @@ def test_published_weights(cell, bounds):
 
 @each_experiment
 def test_updates_are_those_of_a_plain_implementation(experiment):
-    """Losses of a walk through the text and beyond its end, against PyTorch's autograd."""
+    """Losses through the text and beyond its end, against PyTorch's autograd."""
     torch = pytest.importorskip("torch")
     task = prepare(experiment, Dataset("t", "", embedded=TEXT[:130]), SMALL)
-    training = Training(task, SMALL)
+    training = ExperimentRun(task, SMALL)
     cell = PlainCell(torch, training.lm.state_dict(), experiment.cell)
     for update in range(25):
         window = update % len(task.batches)
@@ -238,7 +238,7 @@ def test_samples_have_their_length():
 
 def test_sampling_leaves_training_as_it_is():
     task = prepare(EXPERIMENTS["char-lstm"], EMBEDDED, SMALL)
-    apart, beside = Training(task, SMALL), Training(task, SMALL)
+    apart, beside = ExperimentRun(task, SMALL), ExperimentRun(task, SMALL)
     for _ in range(4):
         beside.sample() if beside.updates else None
         assert apart.update() == beside.update()
@@ -260,7 +260,7 @@ def test_a_loss_that_is_not_finite_ends_the_experiment():
         list(train(prepare(EXPERIMENTS["char-lstm"], EMBEDDED, settings), settings))
 
 
-def test_ratio_is_told_for_the_published_amount_of_work():
+def test_ratio_requires_the_published_amount_of_work():
     task = prepare(EXPERIMENTS["char-rnn"], EMBEDDED, SMALL)
     *_, result = train(task, SMALL)
     assert result.ratio(SMALL) is None
@@ -279,7 +279,7 @@ LEVELS = {"char-rnn": 156, "char-lstm": 156, "word-rnn": 358, "word-lstm": 318}
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @each_experiment
 def test_published_losses(experiment, seed):
-    """With other random weights the published losses come back."""
+    """Other random weights give about the published losses."""
     dataset = datasets.find()
     if dataset.name != "verne":
         pytest.skip("needs FASTSEQ_DATA with the novels of Jules Verne")
@@ -292,7 +292,7 @@ def test_published_losses(experiment, seed):
     assert result.level <= LEVELS[experiment.name]
 
 
-def test_all_kernels_take_the_same_course(compiled_build):
+def test_all_kernels_agree(compiled_build):
     """The first losses of a real experiment, at its real size, by every build."""
     settings = Settings(updates=5)
     task = prepare(EXPERIMENTS["char-lstm"], datasets.find("python-manual"), settings)

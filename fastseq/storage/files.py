@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and errors that name them."""
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import IO
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Have an OSError of the block tell of this file, where it names none: a full disk's does."""
+    """Add this file's name to an OSError of the block that has none, such as a full disk's."""
     try:
         yield
     except OSError as error:
@@ -21,9 +22,9 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the place of `path` once it is written and on disk.
+    """Open a temporary file that replaces `path` once it is complete and on disk.
 
-    Whatever goes wrong, `path` keeps its old contents or has all of the new.
+    If anything fails, `path` keeps its old contents.
     """
     target = Path(path)
     writer = f"{os.getpid()}-{threading.get_ident()}"
@@ -49,3 +50,15 @@ def _sync_directory(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def write_checked_line(path: Path, line: bytes) -> None:
+    """Write one line, followed by its SHA-256."""
+    with atomic_file(path) as file:
+        file.write(line + b"\n" + hashlib.sha256(line).hexdigest().encode())
+
+
+def read_checked_line(path: Path) -> bytes | None:
+    """The line that `write_checked_line` wrote, or None if the file is damaged."""
+    line, _, checksum = path.read_bytes().partition(b"\n")
+    return line if hashlib.sha256(line).hexdigest().encode() == checksum else None

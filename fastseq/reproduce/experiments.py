@@ -1,9 +1,9 @@
 """The four published experiments: language models trained in pure Python on Jules Verne.
 
-Each trains on a hundred windows of fifty tokens, in order. What the published program did is
-done here in the same way (initial weights, Adagrad, clipping, the text), but for two defects of
-it: it rounds every sigmoid and tanh to 4 decimals, and its forget gate's gradient is taken at
-the pre-activation where the activation belongs.
+Each trains on a hundred windows of fifty tokens, in order. Initial weights, Adagrad, clipping
+and the text follow the published program. Two of its defects are not repeated: it rounds every
+sigmoid and tanh to 4 decimals, and it takes its forget gate's gradient at the pre-activation
+instead of the activation.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Literal
 
 import numpy as np
 
-from .lm import LanguageModel, State
-from .lm.config import check_int, check_real
-from .lm.training import MAX_SAMPLE_LENGTH
-from .nn import init
-from .optim import Adagrad
-from .text import Batches, Dataset, TextError, Vocabulary, read_text
+from ..checks import check_int, check_positive
+from ..lm import LanguageModel, State
+from ..lm.sampling import MAX_SAMPLE_LENGTH
+from ..nn import init
+from ..optim import Adagrad
+from ..text import Batches, Dataset, TextError, Vocabulary, read_text
 
 CHARACTERS, WORDS = 256, 5000
 CLIP_VALUE = 5.0
 EPSILON = 1e-8
-SAMPLES = 5  # drawn in the course of one experiment, at equal distances
-TAIL = 20  # updates whose mean loss tells what level was reached
+SAMPLES = 5  # per experiment, at equal distances
+TAIL = 20  # updates whose mean loss is the level reached
 DEFECTS = (
     "The published program rounds every sigmoid and tanh to 4 decimals and takes its forget "
     "gate's gradient at the pre-activation; neither is repeated here."
@@ -36,7 +36,7 @@ DEFECTS = (
 
 @dataclass(frozen=True)
 class Experiment:
-    """One of the published experiments, and what was published of it.
+    """One of the published experiments, with its published figures.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Experiment:
     level : {"char", "word"}
     cell : {"rnn", "lstm"}
     title : str
-        The novel it is trained on.
+        The novel that it trains on.
     published_seconds : float
         Time of the pure-Python program.
     published_losses : mapping of int to float
-        Loss by update, as far as it was published.
+        Published losses by update.
     """
 
     name: str
@@ -84,7 +84,7 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of an experiment; the defaults are the published ones.
+    """Hyperparameters of an experiment; the defaults are the published ones.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Settings:
         Tokens of each sample, at most 100,000.
     seed : int
     strip_licence : bool
-        Leave out Project Gutenberg's header and footer, which were part of the text then.
+        Leave out Project Gutenberg's header and footer, which the published program reads.
     """
 
     updates: int = 100
@@ -110,13 +110,11 @@ class Settings:
             check_int(name, getattr(self, name), 1)
         check_int("sample_length", self.sample_length, 1, MAX_SAMPLE_LENGTH)
         check_int("seed", self.seed, 0)
-        check_real("learning_rate", self.learning_rate)
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+        check_positive("learning_rate", self.learning_rate)
 
     @property
     def same_work(self) -> bool:
-        """Whether an update costs what a published one did, and there are as many."""
+        """Whether size and number of updates, and so the work, are the published ones."""
         return (self.updates, self.hidden_size, self.seq_length) == (100, 128, 50)
 
     @property
@@ -127,18 +125,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """An experiment with the text it is trained on.
+    """An experiment with the text that it trains on.
 
     Attributes
     ----------
     experiment : Experiment
     source : str
-        Which text, for people.
+        The text's name, for people.
     vocabulary : Vocabulary
     batches : Batches
-        One lane; windows of equal length.
+        One stream in windows of equal length.
     comparable : bool
-        Whether text, settings and so the losses are those of the published run.
+        Whether text and settings, and therefore the losses, match the published run.
     """
 
     experiment: Experiment
@@ -149,23 +147,23 @@ class Task:
 
     @property
     def shown_losses(self) -> Mapping[int, float]:
-        """Published losses that this task's may stand beside."""
+        """Published losses to compare with; empty unless `comparable`."""
         return self.experiment.published_losses if self.comparable else {}
 
 
 @dataclass
 class Result:
-    """What one experiment gave.
+    """Result of one experiment.
 
     Attributes
     ----------
     task : Task
     losses : list of float
-        Of every update: nats, summed over the window.
+        Loss of every update in nats, summed over the window.
     samples : dict of int to str
         Text by the update after which it was drawn.
     seconds : float
-        Training and sampling, without reading the text.
+        Time of training and sampling, without reading the text.
     """
 
     task: Task
@@ -175,23 +173,23 @@ class Result:
 
     @property
     def level(self) -> float:
-        """Mean loss of the last updates."""
+        """Mean loss of the last `TAIL` updates."""
         return float(np.mean(self.losses[-TAIL:]))
 
     def ratio(self, settings: Settings) -> float | None:
-        """Published time through this one, where it was the same work."""
+        """Published time divided by this one; None unless the work is the same."""
         if not settings.same_work:
             return None
         return self.task.experiment.published_seconds / self.seconds
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
-    """Experiments by name, each once.
+    """Look up experiments by name, each once.
 
     Raises
     ------
     ValueError
-        An unknown name, or none at all.
+        An unknown name, or no name.
     """
     known = ", ".join(EXPERIMENTS)
     for name in names:
@@ -205,13 +203,13 @@ def choose(names: Sequence[str]) -> list[Experiment]:
 def prepare(experiment: Experiment, dataset: Dataset, settings: Settings) -> Task:
     """Read and encode the text of an experiment.
 
-    The file that bears the novel's title is taken, else one by the experiment's place among
-    the four.
+    The text is the file with the novel's title, or else the file at the experiment's position
+    among the four.
 
     Raises
     ------
     TextError, OSError
-        A text that cannot be read, or is shorter than one window.
+        The text cannot be read, or is shorter than one window.
     """
     source, text = _text(experiment, dataset, settings.strip_licence)
     try:
@@ -240,8 +238,8 @@ def _vocabulary(experiment: Experiment, text: str) -> Vocabulary:
     return Vocabulary.words(text, WORDS, unk=False)
 
 
-class Training:
-    """A model on its way through a text, one update at a time.
+class ExperimentRun:
+    """Trains an experiment's model, one update at a time.
 
     Parameters
     ----------
@@ -257,16 +255,16 @@ class Training:
             task.vocabulary, cell, settings.hidden_size, forget_bias=0.0, seed=seed
         )
         set_published_weights(self.lm)
-        # The published cells have one bias; a second one that learnt, too, would double its pace.
-        learnt = [p for name, p in self.lm.named_parameters() if name != "rnn.bias_hh_l0"]
+        # The published cells have one bias. Training the second one too would double its rate.
+        trained = [p for name, p in self.lm.named_parameters() if name != "rnn.bias_hh_l0"]
         self._optimizer = Adagrad(
-            learnt, settings.learning_rate, eps=EPSILON, eps_inside_sqrt=True
+            trained, settings.learning_rate, eps=EPSILON, eps_inside_sqrt=True
         )
         self._state: State | None = None
         self._first = 0
 
     def update(self) -> float:
-        """Train on the next window; its loss before the update, in nats.
+        """Train on the next window and return its loss before the update, in nats.
 
         Raises
         ------
@@ -274,7 +272,7 @@ class Training:
             The loss is not finite.
         """
         window = self.updates % len(self.task.batches)
-        state = self._state if window else None  # the text begins (again) from zero
+        state = self._state if window else None  # zero at the start of the text
         inputs, targets = self.task.batches.window(window)
         loss, self._state = self.lm.forward_backward(inputs, targets, state, scale=1.0)
         self._optimizer.step(limit=CLIP_VALUE)
@@ -286,7 +284,7 @@ class Training:
         return loss
 
     def sample(self) -> str:
-        """Text from the last window's first token and the state that training has reached."""
+        """Sample from the last window's first token and the current state."""
         seed = int(self.lm.random.integers(1 << 32))
         drawn = self.lm.sample_tokens(
             [self._first], self.settings.sample_length, state=self._state, seed=seed
@@ -295,9 +293,9 @@ class Training:
 
 
 def set_published_weights(lm: LanguageModel) -> None:
-    """Draw the weights as the published program did; biases are left as they are.
+    """Draw the weights as the published program does; biases keep their values.
 
-    The RNN's are uniform in ±√(1/V) (input) and ±√(1/H), all of the LSTM's in ±0.05.
+    Weights of the RNN are uniform in ±√(1/V) (input) and ±√(1/H), those of the LSTM in ±0.05.
     """
     bounds = {
         "rnn.weight_ih_l0": math.sqrt(1 / len(lm.vocabulary)),
@@ -311,20 +309,20 @@ def set_published_weights(lm: LanguageModel) -> None:
 
 
 def train(task: Task, settings: Settings) -> Iterator[Result]:
-    """Run an experiment; yields the same result after every update, one loss the longer."""
+    """Run an experiment; yield its growing result after every update."""
     result = Result(task)
     start = perf_counter()
-    training = Training(task, settings)
+    run = ExperimentRun(task, settings)
     for update in range(1, settings.updates + 1):
-        result.losses.append(training.update())
+        result.losses.append(run.update())
         if update in settings.sample_updates:
-            result.samples[update] = training.sample()
+            result.samples[update] = run.sample()
         result.seconds += perf_counter() - start
         yield result
-        start = perf_counter()  # what the caller does meanwhile does not count
+        start = perf_counter()  # exclude the caller's time
 
 
 def visible(text: str) -> str:
-    """Text in quotes on one line, control characters as escapes."""
+    """Quote a text on one line, with control characters escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return f"“{''.join(shown)}”"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, granted where no harm is done."""
+"""Ctrl-C and SIGTERM as a request to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """A signal asked to stop."""
+    """A signal has requested to stop."""
 
 
 class StopRequest:
-    """Set by the first signal; the second one interrupts at once."""
+    """Records the first signal; a second one raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -29,7 +29,7 @@ class StopRequest:
 
     @contextmanager
     def eagerly(self) -> Iterator[None]:
-        """Raise `Stopped` within the block as soon as a signal comes."""
+        """Raise `Stopped` within the block as soon as a signal arrives."""
         self._eager = True
         try:
             self.check()
@@ -38,12 +38,12 @@ class StopRequest:
             self._eager = False
 
     def check(self) -> None:
-        """Raise `Stopped` once a signal has come."""
+        """Raise `Stopped` if a signal has arrived."""
         if self.signal is not None:
             raise Stopped
 
     def exit_error(self) -> BaseException:
-        """What to raise when all is saved: as if the signal had just come."""
+        """The exception to raise once everything is saved, as if the signal had just arrived."""
         if self.signal == signal.SIGINT:
             return KeyboardInterrupt()
         return SystemExit(128 + (self.signal or 0))
@@ -51,7 +51,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM during the block (in the main thread, where Python can)."""
+    """Catch SIGINT and SIGTERM during the block (only possible in the main thread)."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,0 +1,1 @@
+"""The four published experiments: run them, time them, report on them."""

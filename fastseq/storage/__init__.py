@@ -1,0 +1,1 @@
+"""Files on disk: an atomic writer, checked readers, and safetensors."""
