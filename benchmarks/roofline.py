@@ -29,6 +29,7 @@ from fastseq import backend
 from fastseq._kernels.cells import BY_NAME
 from fastseq._kernels.records import LayerCall, Weights
 from fastseq.nn.module import Parameter
+from fastseq.nn.recurrence import Recurrence
 
 PEAK_SIZES = (512, 1024, 2048)
 FLOAT_BYTES = 4

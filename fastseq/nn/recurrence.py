@@ -89,7 +89,7 @@ class Recurrence:
     def forward(
         self,
         x: np.ndarray | None,
-        states: tuple[np.ndarray | None, ...],
+        states: tuple[np.ndarray | None, np.ndarray | None],
         outputs: tuple[np.ndarray, np.ndarray, np.ndarray | None],
         batch_sizes: np.ndarray | None,
         saved: Saved | None,
@@ -108,8 +108,9 @@ class Recurrence:
         saved : Saved or None
             From `save`, where `backward` follows.
         """
+        (h0, c0), (y, h_n, c_n) = states, outputs
         call = LayerCall(
-            self.cell.id, x, self.weights(), *states, batch_sizes, self.reverse, *outputs, saved
+            self.cell.id, x, self.weights(), h0, c0, batch_sizes, self.reverse, y, h_n, c_n, saved
         )
         kernels(self.dtype).layer_forward(call)
         return call
@@ -142,8 +143,9 @@ class Recurrence:
             Where to put the gradients of the parameters; by default `gradients`.
         """
         wanted = self.gradients() if weights is None else weights
+        dh, dc = dstates
         kernels(self.dtype).layer_backward(
-            call, Gradients(dy, *dstates, dx, add_to_dx, wanted, accumulate)
+            call, Gradients(dy, dh, dc, dx, add_to_dx, wanted, accumulate)
         )
 
 
