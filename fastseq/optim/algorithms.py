@@ -270,9 +270,7 @@ class Adam(Optimizer):
             group["lr"], *group["betas"], group["eps"], group["step"], self._decoupled
         )
         state = segment.state
-        k.adam(
-            segment.data, segment.grad, state["exp_avg"], state["exp_avg_sq"], clip, options
-        )
+        k.adam(segment.data, segment.grad, state["exp_avg"], state["exp_avg_sq"], clip, options)
 
 
 class AdamW(Adam):

@@ -1,5 +1,6 @@
 """The oracle's own truth: its gradients against central differences, and against PyTorch."""
 
+import math
 from dataclasses import replace
 
 import numpy as np

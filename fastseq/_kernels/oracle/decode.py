@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .dense import gather_rows, matmul
+from .products import gather_rows, matmul
 from .step import advance
 
 

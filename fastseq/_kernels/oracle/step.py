@@ -3,7 +3,7 @@
 import numpy as np
 
 from .cells import gru_forward, lstm_forward, rnn_forward
-from .dense import matmul
+from .products import matmul
 
 RNN_TANH, RNN_RELU, LSTM, GRU = range(4)
 GATES = (1, 1, 4, 3)  # G of each
