@@ -232,6 +232,49 @@ def test_state_dict_resumes_exactly(name, options, moved):
     assert all(isinstance(value, np.ndarray) for value in state["state"].values())
 
 
+EARLIER_NAMES = {
+    "SGD": {"momentum_buffer": "velocity"},
+    "Adagrad": {"sum_of_squares": "memory"},
+    "RMSprop": {"square_avg": "square", "grad_avg": "mean", "momentum_buffer": "velocity"},
+    "Adam": {"exp_avg": "mean", "exp_avg_sq": "square"},
+    "AdamW": {"exp_avg": "mean", "exp_avg_sq": "square"},
+}
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=str)
+def test_state_dict_of_earlier_versions_loads(name, options):
+    p = nn.Parameter(np.linspace(-1, 1, 12).reshape(6, 2))
+    optimizer = getattr(optim, name)([p], **options)
+    p.grad = np.linspace(-0.3, 0.5, 12).reshape(6, 2)
+    optimizer.step()
+    state = optimizer.state_dict()
+    want = {key: array.tobytes() for key, array in state["state"].items()}
+    earlier = {f"0.{new}": f"0.{old}" for new, old in EARLIER_NAMES[name].items()}
+    state["state"] = {earlier[key]: array for key, array in state["state"].items()}
+    again = getattr(optim, name)([nn.Parameter(p.data.copy())], **options)
+    again.load_state_dict(state)
+    loaded = again.state_dict()
+    assert {key: array.tobytes() for key, array in loaded["state"].items()} == want
+    assert loaded["param_groups"] == optimizer.state_dict()["param_groups"]
+
+
+def test_state_has_pytorchs_names(torch):
+    for name, options in (
+        ("SGD", {"momentum": 0.9}),
+        ("RMSprop", {"centered": True, "momentum": 0.9}),
+        ("Adam", {}),
+        ("AdamW", {}),
+    ):
+        p, q = nn.Parameter(np.ones(1)), torch.ones(1, requires_grad=True)
+        p.grad, q.grad = np.ones(1), torch.ones(1)
+        ours = getattr(optim, name)([p], lr=0.1, **options)
+        theirs = getattr(torch.optim, name)([q], lr=0.1, **options)
+        ours.step()
+        theirs.step()
+        names = {key.partition(".")[2] for key in ours.state_dict()["state"]}
+        assert names == theirs.state[q].keys() - {"step"}
+
+
 @pytest.mark.parametrize("state", [None, 3, [("state", {})], {}, {"state": {}}])
 def test_load_state_dict_refuses_what_is_none(state):
     module = nn.Linear(2, 3)

@@ -185,6 +185,11 @@ cdef inline Matrix block(Matrix a, Py_ssize_t row, Py_ssize_t column, Py_ssize_t
                   a.row_stride, a.column_stride)
 
 
+cdef bint is_real(const char *format) noexcept nogil:
+    """Whether the format of a buffer says `real`; NumPy marks what is not aligned."""
+    return format[1 if format[0] in b"@=^" else 0] == REAL_FORMAT
+
+
 cdef Matrix as_matrix(object array, str name, Py_ssize_t rows, Py_ssize_t columns,
                       bint writable=False) except *:
     """The matrix in an array of numbers whose last axis is contiguous, or, for None, no data.
@@ -201,7 +206,7 @@ cdef Matrix as_matrix(object array, str name, Py_ssize_t rows, Py_ssize_t column
     PyObject_GetBuffer(array, &view,
                        PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
     try:
-        if view.ndim == 0 or view.itemsize != sizeof(real) or view.format[0] != REAL_FORMAT:
+        if view.ndim == 0 or view.itemsize != sizeof(real) or not is_real(view.format):
             raise TypeError(f"{name}: expected numbers of {sizeof(real)} bytes")
         result.columns = view.shape[view.ndim - 1]
         for axis in range(view.ndim - 1):

@@ -184,7 +184,7 @@ cdef bint head_forward(const Head *x, const Logits *y) noexcept nogil:
 
 
 cdef void head_forward_chunk(const Head *x, const Logits *y, const HeadForward *s,
-                        Py_ssize_t first) noexcept nogil:
+                             Py_ssize_t first) noexcept nogil:
     cdef Py_ssize_t classes = min(<Py_ssize_t> HEAD_CHUNK, x.w.rows - first), n
     cdef Py_ssize_t width = y.z.columns
     cdef Matrix z = block(y.z, first if y.kept else 0, 0, classes, width)
@@ -258,7 +258,7 @@ cdef bint allocate_head_backward(const Logits *y, HeadBackward *s) noexcept nogi
 
 
 cdef void head_backward_logits(const Head *x, const Logits *y, Py_ssize_t first,
-                          const HeadBackward *s) noexcept nogil:
+                               const HeadBackward *s) noexcept nogil:
     """dzT of the classes from `first` on, for which s.dz has rows."""
     cdef Py_ssize_t classes = s.dz.rows, ld = y.z.row_stride, n
     cdef const real *peak = y.peaks + first // HEAD_CHUNK * ld
@@ -272,7 +272,7 @@ cdef void head_backward_logits(const Head *x, const Logits *y, Py_ssize_t first,
 
 
 cdef bint head_backward_segment(HeadPass *j, Py_ssize_t first, Py_ssize_t last,
-                           Matrix dh) noexcept nogil:
+                                Matrix dh) noexcept nogil:
     """Gradients by classes first to last; dh is overwritten."""
     cdef const Head *x = j.x
     cdef Py_ssize_t begin = first, v
@@ -304,7 +304,7 @@ cdef bint head_backward_part(void *job, int segment, int segments) noexcept nogi
     if segment:
         dh = matrix(j.dh + (segment - 1) * dh.rows * dh.columns, dh.rows, dh.columns)
     return head_backward_segment(j, part_start(V, segment, segments, 1),
-                            part_start(V, segment + 1, segments, 1), dh)
+                                 part_start(V, segment + 1, segments, 1), dh)
 
 
 cdef bint head_backward(const Head *x, const Logits *y, int segments, int threads) noexcept nogil:

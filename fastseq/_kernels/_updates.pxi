@@ -1,6 +1,6 @@
 # Optimizer updates: one pass over parameters, gradients and state. The specification is
-# oracle/updates.py. A dense update is cut among the threads into parts of the flat array; an update
-# of some rows only is small and runs on one.
+# oracle/updates.py. A dense update is cut among the threads into parts of the flat array. An
+# update of some rows only is small and runs on one thread.
 
 cdef extern from *:
     """

@@ -266,13 +266,12 @@ class Adam(Optimizer):
         group: dict[str, Any],
         clip: Clip,
     ) -> None:
+        beta1, beta2 = group["betas"]
         options = AdamOptions(
-            group["lr"], *group["betas"], group["eps"], group["step"], self._decoupled
+            group["lr"], beta1, beta2, group["eps"], group["step"], self._decoupled
         )
         state = segment.state
-        k.adam(
-            segment.data, segment.grad, state["exp_avg"], state["exp_avg_sq"], clip, options
-        )
+        k.adam(segment.data, segment.grad, state["exp_avg"], state["exp_avg_sq"], clip, options)
 
 
 class AdamW(Adam):

@@ -13,6 +13,7 @@ from test_decode import decode, network
 from updates import UPDATES
 
 from fastseq import backend
+from fastseq._kernels.arguments import Clip, LinearGrads, SGDOptions
 
 # -- everything that a build computes, as one dictionary of arrays -------------------------
 
@@ -54,7 +55,8 @@ def head(k, shape, dtype, place=as_is):
     sizes = {"losses": N, "dh": (N, H), "dw": (V, H), "db": V, "dz": (N, V), "rows": (N, H),
              "summed": H, "table": (V, H), "some": N}  # fmt: skip
     r = {name: place(np.zeros(size, dtype)) for name, size in sizes.items()}
-    k.head_backward(h, w, b, targets, 0.3, r["losses"], r["dh"], r["dw"], r["db"], False)
+    grads = LinearGrads(r["dh"], r["dw"], r["db"])
+    k.linear_cross_entropy_with_grads(h, w, b, targets, r["losses"], grads, 0.3, False)
     k.softmax_cross_entropy(z, targets, 0.3, r["some"], r["dz"])
     k.gather_rows(w, ids, None, r["rows"])
     k.scatter_add_rows(h, ids, r["table"])
@@ -67,7 +69,7 @@ def update(k, one, shape, dtype, place=as_is):
     p, g, states = one.arrays(shape, dtype)
     p, g = place(p), place(g)
     states = {name: place(state) for name, state in states.items()}
-    one.call(k, p, g, states, None, (0.7, 1.5, 0.01))
+    one.call(k, p, g, states, None, Clip(0.7, 1.5, 0.01))
     norm = np.array(k.sum_squares(g, None))
     return {"p": p, "norm": norm, **states}
 
@@ -153,7 +155,7 @@ def test_any_alignment(compiled, dtype, name):
 def test_many_updates(compiled_build, threads):
     """200 updates of an LSTM by one thread and by two: nothing adds up."""
     k, case = backend.kernels("float32"), Cell("lstm", 4, 48, 12, 64)
-    ends = []
+    plain, ends = SGDOptions(1.0, 0.0, 0.0, nesterov=False, first=False), []
     for count in (1, 2):
         threads(count)
         a = case.arrays("float32")
@@ -161,7 +163,7 @@ def test_many_updates(compiled_build, threads):
             gradients = one_layer.backward(k, case, a, one_layer.forward(k, case, a))
             for name in ("w_ih", "w_hh"):
                 p, g = getattr(a, name), gradients[name]
-                k.sgd(p, g, None, None, 1e-3, math.inf, 1.0, 1e-3, 0.0, 0.0, False, False)
+                k.sgd(p, g, None, None, Clip(1e-3, math.inf, 1e-3), plain)
         ends.append({"w_ih": a.w_ih, "w_hh": a.w_hh})
     assert not same_bits(ends[0]["w_hh"], case.arrays("float32").w_hh)
     assert_same_bits(*ends)
@@ -236,7 +238,8 @@ def test_head_rows_are_independent(k, dtype, rng, value):
         h[8] = bad
         losses, dh, dw = (np.empty(s, dtype) for s in (17, (17, 6), (35, 6)))
         with np.errstate(invalid="ignore"):
-            k.head_backward(h, w, None, targets, 1.0, losses, dh, dw, None, False)
+            grads = LinearGrads(dh, dw, None)
+            k.linear_cross_entropy_with_grads(h, w, None, targets, losses, grads, 1.0, False)
         results.append((losses[others], dh[others]))
     assert all(same_bits(x, y) for x, y in zip(*results, strict=True))
     assert np.isnan(losses[8])
@@ -269,8 +272,10 @@ def test_floating_point_state_is_restored_after_errors(k, dtype):
         lambda: k.gather_rows(table, ids, None, out),
         lambda: k.scatter_add_rows(out, ids, table),
         lambda: k.softmax_cross_entropy(out, ids, 1.0, losses, None),
-        lambda: k.head_losses(out, table, None, ids, losses),
-        lambda: k.head_backward(out, table, None, ids, 1.0, losses, out, table, None, False),
+        lambda: k.linear_cross_entropy(out, table, None, ids, losses),
+        lambda: k.linear_cross_entropy_with_grads(
+            out, table, None, ids, losses, LinearGrads(out, table, None), 1.0, False
+        ),
     ):
         with pytest.raises(IndexError):
             call()

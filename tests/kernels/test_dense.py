@@ -99,7 +99,7 @@ def test_matmul_refuses_strides_between_items(compiled, dtype, rng):
         message = f"^{name}: expected strides that are multiples of the item size"
         with pytest.raises(ValueError, match=message):
             compiled.matmul(*arrays, None, False)
-    with pytest.raises(ValueError, match="^a: expected strides"):
+    with pytest.raises(ValueError, match=r"^a: expected strides"):
         compiled.sum_rows(packed_column(a), np.zeros(4, dtype))
     assert same_bits(out, before)
 
