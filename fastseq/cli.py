@@ -19,7 +19,7 @@ from .lm.config import CELLS
 from .reproduce.experiments import EXPERIMENTS, Settings
 from .text import datasets
 from .training import RunInUseError, TrainingConfig
-from .training.config import OptimizerName, Schedule
+from .training.config import OptimizerName, ScheduleName
 
 FAILED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 # Errors of the machine. Every other OSError is an error in the arguments.
@@ -305,7 +305,9 @@ def _add_rate_options(group: Any) -> None:
     config = TrainingConfig
     _add_field(group, config, "optimizer", "update rule", choices=get_args(OptimizerName))
     _add_field(group, config, "learning_rate", "highest learning rate")
-    _add_field(group, config, "schedule", "shape of the learning rate", choices=get_args(Schedule))
+    _add_field(
+        group, config, "schedule", "shape of the learning rate", choices=get_args(ScheduleName)
+    )
     _add_field(group, config, "warmup", "fraction of the budget in which the learning rate rises")
     _add_field(group, config, "final_rate", "final learning rate, as a fraction of the highest")
     _add_field(

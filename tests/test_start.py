@@ -63,5 +63,6 @@ def test_every_public_name_is_there():
     assert set(dir(fastseq)) >= set(fastseq.__all__)
     for name in fastseq.__all__:
         assert getattr(fastseq, name) is not None
+    assert fastseq.serialization.load_file is fastseq.load_file
     with pytest.raises(AttributeError, match=r"module 'fastseq' has no attribute 'RNN'"):
         fastseq.RNN  # noqa: B018

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..checks import check_int
 from ..text import Vocabulary
+from ..text.vocabulary import Ids
 from .network import Network
-from .sampling import Ids, continuation, prime_tokens, read_prime
+from .sampling import continuation, prime_tokens, read_prime
 
 
 class Beam(NamedTuple):

@@ -14,9 +14,8 @@ from .._kernels.records import Draw
 from ..backend import kernels
 from ..checks import check_int, check_memory, check_positive, check_real
 from ..text import Vocabulary
+from ..text.vocabulary import Ids
 from .network import Network, State
-
-Ids = NDArray[np.int64]
 
 MAX_SAMPLE_LENGTH = 10**5  # of samples that a training run shows; longer ones are implausible
 _CHUNK = 64, 1024  # fewest and most tokens drawn at a time when streaming

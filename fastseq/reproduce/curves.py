@@ -33,5 +33,5 @@ def _curve(result: Result) -> plots.Curve:
         losses=result.losses,
         baseline=task.batches.seq_length * math.log(size),
         baseline_label=f"guessing among {size:,} tokens",
-        published=task.shown_losses,
+        published=task.published_losses,
     )

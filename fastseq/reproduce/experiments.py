@@ -146,7 +146,7 @@ class Task:
     comparable: bool
 
     @property
-    def shown_losses(self) -> Mapping[int, float]:
+    def published_losses(self) -> Mapping[int, float]:
         """Published losses to compare with; empty unless `comparable`."""
         return self.experiment.published_losses if self.comparable else {}
 

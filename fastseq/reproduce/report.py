@@ -97,7 +97,9 @@ def _models(count: int) -> str:
 
 
 def _table(results: Sequence[Result], settings: Settings) -> str:
-    updates = sorted({u for r in results for u in r.task.shown_losses if u <= settings.updates})
+    updates = sorted(
+        {u for r in results for u in r.task.published_losses if u <= settings.updates}
+    )
     heads = ["experiment", "first loss"]
     heads += [f"at update {update}<br>(published)" for update in updates]
     heads += [f"mean of<br>last {TAIL}", "seconds", "published<br>seconds", "ratio"]
@@ -110,7 +112,7 @@ def _table(results: Sequence[Result], settings: Settings) -> str:
 
 def _cells(result: Result, settings: Settings, updates: list[int]) -> list[str]:
     experiment, ratio = result.task.experiment, result.ratio(settings)
-    published = result.task.shown_losses
+    published = result.task.published_losses
     compared = [
         f"{result.losses[u - 1]:.1f} ({published[u]:.1f})" if u in published else "–"
         for u in updates

@@ -186,11 +186,11 @@ def _introduce(transcript: Transcript, dataset: Dataset, settings: Settings) -> 
     config = backend.show_config()
     transcript.say(f"Corpus: {dataset.description}.")
     if dataset.name == "verne":
-        transcript.say("  (--corpus python-manual takes the text that Python carries.)")
+        transcript.say("  (--corpus python-manual uses the manual that Python includes.)")
     elif dataset.embedded is not None:
-        transcript.say("  (--corpus verne takes the novels of the published runs: from")
-        transcript.say("  $FASTSEQ_DATA/verne, else fetched with pip install 'fastseq[data]';")
-        transcript.say("  --corpus FOLDER takes any texts of your own.)")
+        transcript.say("  (--corpus verne uses the novels of the published runs, from")
+        transcript.say("  $FASTSEQ_DATA/verne or downloaded with pip install 'fastseq[data]';")
+        transcript.say("  --corpus FOLDER uses your own texts.)")
     transcript.say(f"Kernels: {config['backend']}, one thread, {config['cpu']}.")
     transcript.say(
         f"{settings.updates} updates on windows of {settings.seq_length} tokens, "
@@ -201,7 +201,7 @@ def _introduce(transcript: Transcript, dataset: Dataset, settings: Settings) -> 
 def _run(task: Task, settings: Settings, transcript: Transcript) -> Result:
     name = task.experiment.name
     transcript.say()
-    transcript.say(f"{name}: {task.source}, {len(task.vocabulary):,} different tokens")
+    transcript.say(f"{name}: {task.source}, {len(task.vocabulary):,} distinct tokens")
     # Only on a terminal (`disable=None`); elsewhere the lines below show the progress.
     with tqdm(total=settings.updates, desc=name, unit="update", leave=False, disable=None) as bar:
         for result in train_task(task, settings):

@@ -9,11 +9,11 @@ from safetensors import numpy as safetensors
 
 from .files import atomic_file
 
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 
 def save_file(
-    tensors: Mapping[str, npt.ArrayLike], path: Path, metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, npt.ArrayLike], path: PathLike, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays, such as a module's ``state_dict()``, to `path`.
 
@@ -41,7 +41,7 @@ def save_file(
         file.write(content)
 
 
-def load_file(path: Path) -> dict[str, np.ndarray]:
+def load_file(path: PathLike) -> dict[str, np.ndarray]:
     """Read the arrays of a safetensors file, by name.
 
     Raises

@@ -15,7 +15,7 @@ from ..lm.sampling import MAX_SAMPLE_LENGTH
 from ..nn import Parameter
 from ..optim import schedules
 
-Schedule = Literal["cosine", "linear", "exponential", "constant", "plateau"]
+ScheduleName = Literal["cosine", "linear", "exponential", "constant", "plateau"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"]
 
 # Larger values are implausible: the run would never end.
@@ -88,7 +88,7 @@ class TrainingConfig:
     optimizer: OptimizerName = "adam"
     learning_rate: float = 2e-3
     optimizer_options: dict[str, Any] = field(default_factory=dict)
-    schedule: Schedule = "cosine"
+    schedule: ScheduleName = "cosine"
     warmup: float = 0.0
     final_rate: float = 0.02
     plateau_factor: float = 0.25
@@ -106,7 +106,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         self._check_numbers()
         check_choice("optimizer", self.optimizer, get_args(OptimizerName))
-        check_choice("schedule", self.schedule, get_args(Schedule))
+        check_choice("schedule", self.schedule, get_args(ScheduleName))
         check_type("optimizer_options", self.optimizer_options, dict)
         check_type("carry_state", self.carry_state, bool)
         check_type("sample_prime", self.sample_prime, str)
