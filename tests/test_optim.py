@@ -183,7 +183,7 @@ def test_row_sparse_gradients_change_nothing_but_the_work(name, options):
         optimizer = getattr(optim, name)([p], **options)
         for rows in ([1, 4], [4, 5], []):
             optimizer.zero_grad()
-            p.touch(np.array(rows, np.int64))
+            p.mark_rows(np.array(rows, np.int64))
             p.grad[rows] += 0.3
             norm = optimizer.grad_norm()
             assert norm == pytest.approx(0.3 * math.sqrt(2 * len(rows)))

@@ -74,11 +74,13 @@ class Cell:
 
 
 CELLS = (
-    Cell("rnn_tanh", 0, ("h",)),
-    Cell("rnn_relu", 1, ("h",)),
-    Cell("lstm", 2, ("i", "f", "g", "o"), ("h", "c"), can_project=True),
-    Cell("gru", 3, ("r", "z", "n"), inner_gates=1),
+    Cell("lstm", 0, ("i", "f", "g", "o"), ("h", "c"), can_project=True),
+    Cell("gru", 1, ("r", "z", "n"), inner_gates=1),
+    Cell("rnn_tanh", 2, ("h",)),
+    Cell("rnn_relu", 3, ("h",)),
 )
 BY_NAME = {cell.name: cell for cell in CELLS}
-# The first cell of each family stands for it, where only the family is named.
-BY_FAMILY = {cell.family: cell for cell in reversed(CELLS)}
+# Where only the family is named, its first cell is meant.
+BY_FAMILY: dict[str, Cell] = {}
+for _cell in CELLS:
+    BY_FAMILY.setdefault(_cell.family, _cell)

@@ -151,9 +151,7 @@ class Decoder:
         tokens[0] = self._last
         log_probs = np.empty((length, count))
         uniforms = self._random.random((length, count))
-        self._packed.decode(
-            self._h, self._c, tokens, log_probs, uniforms, self._draw, self._seen
-        )
+        self._packed.decode(self._h, self._c, tokens, log_probs, uniforms, self._draw, self._seen)
         self._last = tokens[-1]
         return Samples(tokens[1:].T, log_probs.T)
 

@@ -1,13 +1,13 @@
-"""Checks of arguments: what they have in common is the wording and the exception types."""
+"""Checks of arrays and of arguments that PyTorch has, too: its exception types and wording."""
 
 import math
-import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..checks import is_integer, physical_memory
 
 
 def float_type(dtype: npt.DTypeLike) -> np.dtype:
@@ -18,33 +18,12 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype:
     return result.newbyteorder("=")
 
 
-# Beyond it objects alone would take seconds and gigabytes.
+# With more of them, Python objects alone take seconds and gigabytes.
 MAX_LAYERS = 10_000
 
 
-def physical_memory() -> int:
-    """Bytes of this machine's memory, where it can be asked."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return sys.maxsize
-
-
-def check_memory(names: str, nbytes: int) -> None:
-    """Refuse what would not fit into this machine's memory before any of it is taken.
-
-    Raises
-    ------
-    ValueError
-        Names the arguments that ask for it.
-    """
-    if nbytes > physical_memory():
-        most, got = physical_memory() >> 20, nbytes >> 20
-        raise ValueError(f"{names}: expected at most {most:,} MB, all memory, got {got:,} MB")
-
-
 def zeros(dtype: np.dtype, *shape: int) -> np.ndarray:
-    """Zeros, or MemoryError where the machine has not so much memory."""
+    """Zeros, or MemoryError where they exceed the machine's memory."""
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes > physical_memory() or max(shape) > sys.maxsize:
         raise MemoryError(f"an array of shape {shape} would take {nbytes} bytes")
@@ -53,7 +32,7 @@ def zeros(dtype: np.dtype, *shape: int) -> np.ndarray:
 
 def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> None:
     """TypeError unless an int, ValueError below `minimum` or above `maximum`."""
-    if not isinstance(value, int):
+    if not is_integer(value):
         raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
     if value < minimum:
         limit = "zero" if minimum == 1 else str(minimum - 1)
@@ -66,15 +45,6 @@ def check_array(name: str, array: Any) -> None:
     """TypeError unless a NumPy array."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
-
-
-def check_mapping(name: str, value: Any, *keys: str) -> None:
-    """TypeError unless a mapping, ValueError unless it has these keys."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name}: expected a mapping, got {type(value).__name__}")
-    missing = [key for key in keys if key not in value]
-    if missing:
-        raise ValueError(f"{name}: expected {', '.join(keys)}, got no {', '.join(missing)}")
 
 
 def check_floats(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,15 @@ import numpy.typing as npt
 from ..backend import kernels
 from . import init
 from .buffers import pooled_empty
-from .checks import as_kernel_array, check_array, check_floats, check_int, float_type, same_type, zeros
+from .checks import (
+    as_kernel_array,
+    check_array,
+    check_floats,
+    check_int,
+    float_type,
+    same_type,
+    zeros,
+)
 from .module import Module, Parameter, PendingCalls
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backend import kernels
+from ..checks import check_mapping, physical_memory
 from .buffers import aligned_zeros
-from .checks import check_mapping, physical_memory
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -171,9 +171,7 @@ class PendingCalls:
     def last(self) -> Any:
         """The last call; RuntimeError where there is none."""
         if not self._calls:
-            raise RuntimeError(
-                "backward: no forward call in training mode is left to go through"
-            )
+            raise RuntimeError("backward: no forward call in training mode is left to go through")
         return self._calls[-1][0]
 
     def __reduce__(self) -> tuple[Any, ...]:

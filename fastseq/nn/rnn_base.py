@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._kernels.cells import BY_NAME
+from ..checks import check_memory
 from . import init
 from .buffers import pooled_empty
 from .checks import (
@@ -17,7 +18,6 @@ from .checks import (
     check_array,
     check_int,
     check_lengths,
-    check_memory,
     float_type,
     same_type,
     zeros,
@@ -267,9 +267,7 @@ class Recurrent(Module):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN, got 0")
         return steps
 
-    def _initial(
-        self, name: str, state: Any, size: int, ndim: int, B: int
-    ) -> np.ndarray | None:
+    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray | None:
         """An initial state as (K, B, size), which kernels can read."""
         if state is None:
             return None
@@ -372,9 +370,7 @@ class Recurrent(Module):
             dx = self._output(dx, (T, B), ndim, packing, False)
         return dx, *self._batched(dh, dc, ndim)
 
-    def _gradient_rows(
-        self, dy: np.ndarray | None, packing: Packing | None
-    ) -> np.ndarray | None:
+    def _gradient_rows(self, dy: np.ndarray | None, packing: Packing | None) -> np.ndarray | None:
         """The gradient of the output as rows that kernels can read."""
         if dy is None:
             return None

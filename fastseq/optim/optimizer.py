@@ -8,8 +8,8 @@ import numpy as np
 
 from .._kernels.arguments import Clip
 from ..backend import kernels
+from ..checks import check_mapping
 from ..nn import Parameter
-from ..nn.checks import check_mapping
 from .segments import Segment, segments
 
 
