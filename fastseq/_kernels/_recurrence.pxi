@@ -166,14 +166,13 @@ cdef void pack_forward(const Recurrence *q, ThreadSlice *slice, int part,
                        int parts) noexcept nogil:
     cdef Matrix w = transposed(q.w_hh)
     cdef int g
-    if not q.in_place:
+    if q.by_columns:
+        slice.products = q.cell.gates
+        for g in range(slice.products):
+            slice.w_hh[g] = pack_columns(block(w, 0, g * q.H, q.P, q.H), slice.left, slice.right,
+                                         q.packed_hh + g * packed_size(q.P, q.H))
+    elif not q.in_place:
         slice.w_hh[0] = pack_for_team(q, w, q.packed_hh, part, parts)
-        if q.by_columns:
-            slice.products = q.cell.gates
-            for g in range(slice.products):
-                slice.w_hh[g] = pack_columns(block(w, 0, g * q.H, q.P, q.H), slice.left,
-                                             slice.right,
-                                             q.packed_hh + g * packed_size(q.P, q.H))
     if q.w_hr.data != NULL:
         slice.w_hr = pack_for_team(q, transposed(q.w_hr), q.packed_hr, part, parts)
 
