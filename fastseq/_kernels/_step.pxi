@@ -67,6 +67,10 @@ cdef class PackedStack:
         cdef Matrix biases[2]
         cdef Matrix w_ih, w_hh, w_hr
         (w_ih_, w_hh_, b_ih, b_hh, w_hr_) = weights
+        require(w_hh_, "w_hh")
+        require_both(b_ih, b_hh)
+        if k:
+            require(w_ih_, "w_ih")
         w_ih = as_matrix(w_ih_, "w_ih", GH, self.P if k else -1)
         w_hh, w_hr = as_matrix(w_hh_, "w_hh", GH, self.P), as_matrix(w_hr_, "w_hr", self.P, self.H)
         biases[0], biases[1] = as_matrix(b_ih, "b_ih", 1, GH), as_matrix(b_hh, "b_hh", 1, GH)
