@@ -15,9 +15,10 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.cases import GATES, TRAINING, Training
+from benchmarks.cases import TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, set_threads, start
 from benchmarks.updates import fastseq_update
+from fastseq._kernels.cells import BY_NAME
 
 GOAL = 300  # MiB
 MIB = 2**20
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def held(case: Training) -> int:
     """Bytes of parameters, gradients and the optimizer's arrays."""
     V, H = case.vocabulary, case.H
-    recurrent = GATES[case.cell] * H * (case.embedding + H + 2)
+    recurrent = len(BY_NAME[case.cell].gates) * H * (case.embedding + H + 2)
     return COPIES * FLOAT_BYTES * (V * case.embedding + recurrent + V * H + V)
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cases import GATES, TRAINING, Training
+from benchmarks.cases import TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.timing import interleave
 from fastseq import backend
+from fastseq._kernels.cells import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def products() -> list[Product]:
 
 def _products(case: Training) -> list[Product]:
     name, H, V, rows = case.name, case.H, case.vocabulary, case.tokens
-    width = GATES[case.cell] * H
+    width = len(BY_NAME[case.cell].gates) * H
     return [
         Product(f"{name} step", case.B, width, H, b_transposed=True),
         Product(f"{name} step backward", case.B, H, width),

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from fastseq.nn.cells import Direction
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import COLORS, MUTED, picture
 from benchmarks.timing import interleave
 from fastseq import backend
-from fastseq.nn.cells import Direction
+from fastseq._kernels.cells import BY_NAME
 from fastseq.nn.module import Parameter
 
 PEAK_SIZES = (512, 1024, 2048)
@@ -58,7 +58,7 @@ class Work(NamedTuple):
     @property
     def operations(self) -> int:
         products = 3 if self.training else 1
-        return 2 * products * T * self.B * GATES[self.cell] * self.H**2
+        return 2 * products * T * self.B * len(BY_NAME[self.cell].gates) * self.H**2
 
     def call(self) -> Callable[[], object]:
         """One pass, over numbers that neither grow nor fade away from pass to pass."""
@@ -67,7 +67,7 @@ class Work(NamedTuple):
         def normal(*shape: int) -> np.ndarray:
             return rng.standard_normal(shape, np.float32) * np.float32(H**-0.5)
 
-        layer = Direction(self.cell, Parameter(normal(GATES[self.cell] * H, H)))
+        layer = Direction(self.cell, Parameter(normal(len(BY_NAME[self.cell].gates) * H, H)))
         start_gates, dy, dh, dc = (
             normal(*s) for s in ((T * B, layer.width), (T, B, H), (B, H), (B, H))
         )

@@ -13,12 +13,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmarks.cases import GATES, TRAINING, Training
+from benchmarks.cases import TRAINING, Training
 from benchmarks.command import Row, chosen, options, save, start
 from benchmarks.figures import BLUE, ORANGE, picture
 from benchmarks.pytorch import pytorch_update
 from benchmarks.timing import interleave
 from benchmarks.updates import fastseq_update
+from fastseq._kernels.cells import BY_NAME
 
 SIZES = {
     "H": ("hidden size", (32, 64, 128, 256, 512, 1024)),
@@ -29,7 +30,7 @@ SIZES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--cell", choices=GATES, default="lstm")
+    parser.add_argument("--cell", choices=BY_NAME, default="lstm")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG")
     args = start(parser, arguments)
     rows = []
