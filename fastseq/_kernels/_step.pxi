@@ -36,6 +36,8 @@ cdef class PackedStack:
         memset(self.layers, 0, self.L * sizeof(StackLayer))
         self.P = len(layers[0].w_hh[0])
         self.H = len(layers[0].w_hh) // self.cell.gates
+        if head[0] is not None:
+            require(table, "table")
         self.table = as_matrix(table, "table", -1, self.cell.gates * self.H)
         self.V = self.table.rows
         self.head_bias = as_matrix(head[1], "head bias", 1, self.V)
