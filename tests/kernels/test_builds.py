@@ -37,10 +37,10 @@ def test_detection_agrees_with_the_operating_system(compiled_build, name):
 def signatures(module):
     """Names of the parameters of every function, and of every public method of a class."""
     functions = {name: getattr(module, name) for name in module.__all__ if name != "NAME"}
-    for name, cls in list(functions.items()):
-        if inspect.isclass(cls):
-            methods = {m: getattr(cls, m) for m in dir(cls) if not m.startswith("_")}
-            functions |= {f"{name}.{m}": method for m, method in methods.items()}
+    for name in [name for name, f in functions.items() if inspect.isclass(f)]:
+        cls = functions.pop(name)
+        methods = (method for method in dir(cls) if not method.startswith("_"))
+        functions |= {f"{name}.{method}": getattr(cls, method) for method in methods}
     return {name: list(inspect.signature(f).parameters) for name, f in functions.items()}
 
 
