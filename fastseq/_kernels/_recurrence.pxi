@@ -529,6 +529,7 @@ cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *
 
 cdef int open_saved(Recurrence *q, object saved) except -1:
     (gates, c, inner, unprojected) = saved
+    require(gates, "gates")
     q.gates = as_matrix(gates, "gates", q.N, q.w_hh.rows, True)
     q.c = as_matrix(c, "c", q.N, q.H, True)
     q.inner = as_matrix(inner, "inner", q.N, q.cell.inner_gates * q.H, True)
