@@ -513,7 +513,7 @@ cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *
     q.c_n = as_matrix(c_n, "c_n", q.B, q.H, True)
     q.h0, q.c0 = as_matrix(h0, "h0", q.B, q.P), as_matrix(c0, "c0", q.B, q.H)
     x[0] = as_matrix(x_, "x", q.N, -1)
-    w_ih[0] = as_matrix(w_ih_, "w_ih", GH, x.columns)
+    w_ih[0] = as_matrix(w_ih_, "w_ih", GH, -1 if x_ is None else x.columns)
     if x_ is not None:
         require(w_ih_, "w_ih")
         if x.columns == 0:
