@@ -181,7 +181,7 @@ def test_forward_calls_without_backward_do_not_fill_memory(name, rng, monkeypatc
     for x, dy in zip(xs, dys, strict=True):
         layer(x)
         pairs.append(flat(layer.backward(dy)))
-    monkeypatch.setattr(module, "physical_memory", lambda: 1 << 13)
+    monkeypatch.setattr(module, "physical_memory", lambda: 1 << 12)
     for x in xs:
         layer(x)
     taken = []
