@@ -194,6 +194,51 @@ def test_outputs_of_two_directions_stand_side_by_side(k, dtype, cell, P, ragged)
     assert np.isnan(wide_dy[other_side]).all()
 
 
+def rows_apart(array):
+    """The same matrix in the middle of a wider one, which is NaN elsewhere."""
+    if array is None or array.ndim == 1 or array.dtype.kind != "f":
+        return array
+    wide = np.full((len(array) + 2, array.shape[1] + 3), np.nan, array.dtype)
+    inside = wide[1:-1, 1:-2]
+    inside[...] = array
+    return inside
+
+
+def around(view):
+    """The elements of `rows_apart` that are not in the matrix."""
+    outside = np.ones(view.base.shape, bool)
+    outside[1:-1, 1:-2] = False
+    return view.base[outside]
+
+
+def every_array(record, change):
+    fields = {}
+    for name, value in record._asdict().items():
+        if isinstance(value, tuple):
+            fields[name] = every_array(value, change)
+        else:
+            fields[name] = change(value) if isinstance(value, np.ndarray) else value
+    return type(record)(**fields)
+
+
+@every_kind
+@every_order
+def test_rows_of_every_array_may_lie_apart(k, dtype, cell, P, ragged):
+    """The same bits, and no element between the rows is read or written."""
+    case = case_of(cell, P, ragged)
+    a = case.arrays(dtype)
+    want = [arrays_of(record) for record in run(k, case, a)]
+    got = run(
+        k, case, a, lambda call: every_array(call, rows_apart),
+        lambda gradients: every_array(gradients, rows_apart),
+    )  # fmt: skip
+    for record, other in zip(got, want, strict=True):
+        arrays = arrays_of(record)
+        assert_same({n: np.ascontiguousarray(v) for n, v in arrays.items()}, other)
+        views = [v for v in arrays.values() if v.ndim == 2 and v.base is not None]
+        assert all(np.isnan(around(v)).all() for v in views if v.base.shape != v.shape)
+
+
 @every_kind
 @every_order
 def test_a_backward_pass_leaves_outputs_and_inputs_alone(k, dtype, cell, P, ragged):

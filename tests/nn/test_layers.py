@@ -160,7 +160,7 @@ def gradients(rng, torch, dtype):
     ours += [nn.Parameter(np.zeros((5, 2), dtype), row_sparse=True)]
     for p in ours[:2]:
         p.grad = rng.normal(size=p.shape)
-    ours[2].touch(np.array([3, 1, 3]))
+    ours[2].mark_rows(np.array([3, 1, 3]))
     ours[2].grad[[1, 3]] = rng.normal(size=(2, 2))
     theirs = [torch.zeros(p.shape, dtype=getattr(torch, dtype.name)) for p in ours]
     for p, q in zip(ours, theirs, strict=True):
