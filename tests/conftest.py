@@ -26,9 +26,8 @@ def _builds() -> list[str]:
     The oracle alone as long as nothing is compiled. After that, a build that the processor
     supports and that cannot be imported makes its tests fail.
     """
-    names = {name: f"fastseq._kernels.{name}_float32" for name in _kernels.COMPILED}
-    compiled = [name for name, module in names.items() if importlib.util.find_spec(module)]
-    if not compiled:
+    modules = [f"fastseq._kernels.{n}_{d}" for n in _kernels.COMPILED for d in _kernels.DTYPES]
+    if not any(importlib.util.find_spec(module) for module in modules):
         return ["oracle"]
     importlib.import_module("fastseq._kernels._cpu")  # without it, only generic would be expected
     return [name for name in _kernels.NAMES if _kernels.supported(name)]

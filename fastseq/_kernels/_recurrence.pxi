@@ -435,6 +435,18 @@ cdef int set_steps(Recurrence *q, object batch_sizes, Py_ssize_t *start) except 
     return expect(start[q.T], q.N, "batch_sizes: sum")
 
 
+cdef inline int require(object array, str name) except -1:
+    if array is None:
+        raise ValueError(f"{name}: expected an array, got None")
+    return 0
+
+
+cdef inline int require_both(object b_ih, object b_hh) except -1:
+    if (b_ih is None) != (b_hh is None):
+        raise ValueError("b_ih, b_hh: expected two arrays or None twice")
+    return 0
+
+
 cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *b) except -1:
     """Check a call's arrays and describe them; b: b_ih and b_hh. Steps and workspace come next."""
     cdef Py_ssize_t G, GH
@@ -442,6 +454,9 @@ cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *
     (w_ih_, w_hh, b_ih, b_hh, w_hr) = weights
     q.cell = cell_of(id)
     G = q.cell.gates
+    require(y, "y")
+    require(h_n, "h_n")
+    require(w_hh, "w_hh")
     q.y = as_matrix(y, "y", -1, -1, True)
     q.N, q.P = q.y.rows, q.y.columns
     q.B = len(h_n)
@@ -466,6 +481,13 @@ cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *
     q.h0, q.c0 = as_matrix(h0, "h0", q.B, q.P), as_matrix(c0, "c0", q.B, q.H)
     x[0] = as_matrix(x_, "x", q.N, -1)
     w_ih[0] = as_matrix(w_ih_, "w_ih", GH, -1 if x_ is None else x.columns)
+    if x_ is not None:
+        require(w_ih_, "w_ih")
+        if x.columns == 0:
+            raise ValueError("x: expected at least one column, got 0")
+    if q.cell.has_c:
+        require(c_n, "c_n")
+    require_both(b_ih, b_hh)
     q.saves = saved is not None
     if q.saves:
         open_saved(q, saved)
@@ -474,6 +496,7 @@ cdef int open_call(Recurrence *q, object call, Matrix *x, Matrix *w_ih, Matrix *
 
 cdef int open_saved(Recurrence *q, object saved) except -1:
     (gates, c, inner, unprojected) = saved
+    require(gates, "gates")
     q.gates = as_matrix(gates, "gates", q.N, q.w_hh.rows, True)
     q.c = as_matrix(c, "c", q.N, q.H, True)
     q.inner = as_matrix(inner, "inner", q.N, q.cell.inner_gates * q.H, True)
@@ -643,6 +666,13 @@ def layer_backward(call, gradients):
         raise ValueError("saved: expected arrays, got None")
     (dy, dh, dc, dx, d.add_to_x, weights, d.accumulate) = gradients
     (dw_ih, dw_hh, db_ih, db_hh, dw_hr) = weights
+    require(dh, "dh")
+    if q.cell.has_c:
+        require(dc, "dc")
+    if dx is not None or dw_ih is not None:
+        require(call.x, "x")
+    if dw_hr is not None:
+        require(call.weights.w_hr, "w_hr")
     q.dy = as_matrix(dy, "dy", q.N, q.P)
     q.dh = as_matrix(dh, "dh", q.B, q.P, True)
     q.dc = as_matrix(dc, "dc", q.B, q.H, True)

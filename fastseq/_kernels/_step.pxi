@@ -36,6 +36,8 @@ cdef class PackedStack:
         memset(self.layers, 0, self.L * sizeof(StackLayer))
         self.P = len(layers[0].w_hh[0])
         self.H = len(layers[0].w_hh) // self.cell.gates
+        if head[0] is not None:
+            require(table, "table")
         self.table = as_matrix(table, "table", -1, self.cell.gates * self.H)
         self.V = self.table.rows
         self.head_bias = as_matrix(head[1], "head bias", 1, self.V)
@@ -67,6 +69,10 @@ cdef class PackedStack:
         cdef Matrix biases[2]
         cdef Matrix w_ih, w_hh, w_hr
         (w_ih_, w_hh_, b_ih, b_hh, w_hr_) = weights
+        require(w_hh_, "w_hh")
+        require_both(b_ih, b_hh)
+        if k:
+            require(w_ih_, "w_ih")
         w_ih = as_matrix(w_ih_, "w_ih", GH, self.P if k else -1)
         w_hh, w_hr = as_matrix(w_hh_, "w_hh", GH, self.P), as_matrix(w_hr_, "w_hr", self.P, self.H)
         biases[0], biases[1] = as_matrix(b_ih, "b_ih", 1, GH), as_matrix(b_hh, "b_hh", 1, GH)

@@ -35,10 +35,11 @@ FIXED = ("cell", "dtype", "input_size", "hidden_size", "num_layers", "bias", "bi
 
 
 class _Pending(NamedTuple):
-    """A forward call that waits for `backward`: the stack's call and the shape of x."""
+    """A forward call that waits for `backward`: the stack's call, shape and layout of x."""
 
     call: StackCall
     ndim: int
+    batch_first: bool
     T: int
     B: int
     packing: Packing | None
@@ -173,7 +174,8 @@ class Recurrent(Module):
         c0: np.ndarray | None,
         lengths: npt.ArrayLike | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        steps = self._time_major(x)
+        batch_first = self.batch_first
+        steps = self._time_major(x, batch_first)
         T, B = steps.shape[:2]
         h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
         c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
@@ -190,10 +192,11 @@ class Recurrent(Module):
         )
         if save:
             nbytes = len(rows) * self._stack().row_bytes
-            self._pending.push(_Pending(call, x.ndim, T, B, packing), nbytes)
+            self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
         if packing is not None:
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
-        return self._output(y, (T, B), x.ndim, packing, save), *self._batched(h_n, c_n, x.ndim)
+        y = self._output(y, (T, B), packing, save)
+        return _as_given(y, x.ndim, batch_first), *self._batched(h_n, c_n, x.ndim)
 
     @staticmethod
     def _sort(packing: Packing | None) -> Callable[[np.ndarray | None], np.ndarray | None]:
@@ -217,11 +220,10 @@ class Recurrent(Module):
         self,
         y: np.ndarray,
         steps: tuple[int, int],
-        ndim: int,
         packing: Packing | None,
         saved: bool,
     ) -> np.ndarray:
-        """The output as the caller sees it: an array of its own, zero in the padding."""
+        """The output (T, B, D·P) for the caller: an array of its own, zero in the padding."""
         shape = *steps, y.shape[1]
         if packing is not None:
             y = packing.unpack(y, pooled_empty(shape, self.dtype))
@@ -229,10 +231,7 @@ class Recurrent(Module):
             own = pooled_empty(shape, self.dtype)
             own[...] = y.reshape(shape)
             y = own
-        y = y.reshape(shape)
-        if ndim == 2:
-            return y[:, 0]
-        return y.swapaxes(0, 1) if self.batch_first else y
+        return y.reshape(shape)
 
     @staticmethod
     def _batched(
@@ -243,10 +242,10 @@ class Recurrent(Module):
             return h[:, 0], None if c is None else c[:, 0]
         return h, c
 
-    def _time_major(self, x: np.ndarray) -> np.ndarray:
+    def _time_major(self, x: np.ndarray, batch_first: bool) -> np.ndarray:
         check_array("x", x)
         if x.ndim == 3:
-            steps = x.swapaxes(0, 1) if self.batch_first else x
+            steps = x.swapaxes(0, 1) if batch_first else x
         elif x.ndim == 2:
             steps = x[:, None]
         else:
@@ -352,8 +351,8 @@ class Recurrent(Module):
         self, grad_output: np.ndarray | None, grad_states: State, needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         pending: _Pending = self._pending.last()
-        call, ndim, T, B, packing = pending
-        dy = self._output_gradient(grad_output, ndim, T, B)
+        call, ndim, batch_first, T, B, packing = pending
+        dy = self._output_gradient(grad_output, ndim, batch_first, T, B)
         dh = self._state_gradient("hidden", grad_states[0], self._output_size, ndim, B)
         dc = None
         if BY_NAME[self.cell].has_c:
@@ -367,7 +366,7 @@ class Recurrent(Module):
         if packing is not None:
             dh, dc = packing.unsort(dh), None if dc is None else packing.unsort(dc)
         if dx is not None:
-            dx = self._output(dx, (T, B), ndim, packing, False)
+            dx = _as_given(self._output(dx, (T, B), packing, False), ndim, batch_first)
         return dx, *self._batched(dh, dc, ndim)
 
     def _gradient_rows(self, dy: np.ndarray | None, packing: Packing | None) -> np.ndarray | None:
@@ -380,13 +379,12 @@ class Recurrent(Module):
         return packing.pack(dy, pooled_empty((packing.rows, width), self.dtype))
 
     def _output_gradient(
-        self, grad: np.ndarray | None, ndim: int, T: int, B: int
+        self, grad: np.ndarray | None, ndim: int, batch_first: bool, T: int, B: int
     ) -> np.ndarray | None:
         """The gradient of the output as (T, B, D·P)."""
         if grad is None:
             return None
         width = self._output_size * len(self._suffixes)
-        batch_first = self.batch_first and ndim == 3
         outer = (B, T) if batch_first else (T, B)
         expected = (T, width) if ndim == 2 else (*outer, width)
         self._check_gradient("grad_output", grad, expected)
@@ -426,6 +424,13 @@ class Recurrent(Module):
         }
         changed = [f"{k}={vars(self)[k]}" for k, v in defaults.items() if vars(self)[k] != v]
         return ", ".join([str(self.input_size), str(self.hidden_size), *changed])
+
+
+def _as_given(y: np.ndarray, ndim: int, batch_first: bool) -> np.ndarray:
+    """A (T, B, ·) array in the layout of x."""
+    if ndim == 2:
+        return y[:, 0]
+    return y.swapaxes(0, 1) if batch_first else y
 
 
 def _check_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any) -> None:

@@ -156,7 +156,7 @@ class Stack:
             if number:
                 rows, width = len(call.calls[number][0].y), self._width(number - 1)
                 below = pooled_empty((rows, width), layer[0].dtype)
-            for d, one in enumerate(layer):
+            for d in range(len(layer)):
                 k = number * len(layer) + d
                 part = None if dy is None else dy[:, d * P : (d + 1) * P]
                 dstate = dh[k], None if dc is None else dc[k]

@@ -12,8 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from fastseq._kernels import cells
-
-GATES = {cell.name: len(cell.gates) for cell in cells.CELLS}  # G, blocks of rows in a weight
+from fastseq._kernels.cells import BY_NAME
 
 # -- one layer in one direction ------------------------------------------------------------
 
@@ -25,11 +24,11 @@ class Cell:
     Attributes
     ----------
     cell : str
-        A key of `GATES`.
+        A name in the table of cells.
     T, B, I, H : int
         Time steps, batch rows, input size, hidden size.
     projection : int or None
-        Size of the projected state (LSTM only).
+        Size of the projected state, of cells that can project.
     bias, reverse : bool
     lengths : tuple of B ints, or None
     """
@@ -45,9 +44,14 @@ class Cell:
     lengths: tuple[int, ...] | None = None
 
     @property
+    def row(self) -> cells.Cell:
+        """The cell's row in the table of cells."""
+        return BY_NAME[self.cell]
+
+    @property
     def width(self) -> int:
         """G·H, the size of one row of gates."""
-        return GATES[self.cell] * self.H
+        return len(self.row.gates) * self.H
 
     @property
     def P(self) -> int:
@@ -74,9 +78,9 @@ class Cell:
         Returns
         -------
         SimpleNamespace
-            x (T, B, I); w_ih (G·H, I); bias (G·H,) or None; w_hh (G·H, P); w_hr (P, H) or None;
-            b_hn (H,) or None (GRU); h0 (B, P); c0 (B, H) or None (LSTM); dy (T, B, P);
-            dh (B, P); dc (B, H) or None; lengths (B,) int64 or None.
+            x (T, B, I); w_ih (G·H, I); b_ih, b_hh (G·H,) or None; w_hh (G·H, P); w_hr (P, H) or
+            None; h0 (B, P); c0 (B, H), or None unless the cell has a cell state; dy (T, B, P);
+            dh (B, P); dc as c0; lengths (B,) int64 or None.
         """
         numbers = _numbers(self, seed)
         arrays = {n: None if a is None else a.astype(dtype) for n, a in numbers.items()}
@@ -89,7 +93,7 @@ def _numbers(case: Cell, seed: int) -> dict[str, np.ndarray | None]:
     """The values of a case, to be copied."""
     T, B, I, H, P = case.T, case.B, case.I, case.H, case.P  # noqa: E741
     rng = np.random.default_rng([seed, T, B, I, H])
-    lstm = case.cell == "lstm"
+    has_c = case.row.has_c
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
         return rng.standard_normal(shape, np.float32) * np.float32(scale)
@@ -97,15 +101,15 @@ def _numbers(case: Cell, seed: int) -> dict[str, np.ndarray | None]:
     return {
         "x": normal(T, B, I),
         "w_ih": normal(case.width, I, scale=I**-0.5),
-        "bias": normal(case.width) if case.bias else None,
+        "b_ih": normal(case.width) if case.bias else None,
+        "b_hh": normal(case.width) if case.bias else None,
         "w_hh": normal(case.width, P, scale=P**-0.5),
         "w_hr": normal(P, H, scale=H**-0.5) if case.projection else None,
-        "b_hn": normal(H) if case.bias and case.cell == "gru" else None,
         "h0": normal(B, P),
-        "c0": normal(B, H) if lstm else None,
+        "c0": normal(B, H) if has_c else None,
         "dy": normal(T, B, P),
         "dh": normal(B, P),
-        "dc": normal(B, H) if lstm else None,
+        "dc": normal(B, H) if has_c else None,
     }
 
 
@@ -130,22 +134,29 @@ def _cells(cell: str) -> Iterator[Cell]:
         yield from (case, replace(case, reverse=True))
 
 
-def _projected() -> Iterator[Cell]:
+def _projected(cell: str) -> Iterator[Cell]:
     sizes = ((1, 1, 2, 1), (3, 2, 5, 3), (2, 14, 16, 15), (3, 3, 33, 17), (2, 5, 40, 33))
     for T, B, H, P in sizes:
         for reverse in (False, True):
-            yield Cell("lstm", T, B, 3, H, projection=P, reverse=reverse, bias=H != 5)
+            yield Cell(cell, T, B, 3, H, projection=P, reverse=reverse, bias=H != 5)
     for reverse in (False, True):
-        yield Cell("lstm", 4, 5, 3, 9, projection=4, reverse=reverse, lengths=_lengths(4, 5))
+        yield Cell(cell, 4, 5, 3, 9, projection=4, reverse=reverse, lengths=_lengths(4, 5))
 
 
-CELLS = (*(case for cell in GATES for case in _cells(cell)), *_projected())
+PROJECTING = tuple(row.name for row in cells.CELLS if row.can_project)
+CELLS = (
+    *(case for row in cells.CELLS for case in _cells(row.name)),
+    *(case for cell in PROJECTING for case in _projected(cell)),
+)
 
 # Small enough for central differences on every element. With I = G·H the gradient of x
 # determines that of every gate.
 GRADIENT_CELLS = tuple(
-    Cell(cell, 3, 3, GATES[cell] * H, H, P, reverse=reverse, lengths=lengths)
-    for cell, H, P in (*((cell, 2, None) for cell in GATES), ("lstm", 3, 2))
+    Cell(cell, 3, 3, len(BY_NAME[cell].gates) * H, H, P, reverse=reverse, lengths=lengths)
+    for cell, H, P in (
+        *((row.name, 2, None) for row in cells.CELLS),
+        *((cell, 3, 2) for cell in PROJECTING),
+    )
     for lengths in (None, (2, 0, 3))
     for reverse in (False, True)
 )
@@ -153,7 +164,9 @@ GRADIENT_CELLS = tuple(
 # Enough work for several threads; too much for the oracle.
 LARGE_CELLS = tuple(
     Cell(cell, T, B, 20, H, P, reverse=B in (11, 47), lengths=lengths)
-    for cell, P in (*((cell, None) for cell in GATES), ("lstm", 50))
+    for cell, P in (
+        *((row.name, None) for row in cells.CELLS), *((cell, 50) for cell in PROJECTING)
+    )
     for T, B, H, lengths in (
         (6, 47, 150, None), (3, 2, 387, None), (5, 33, 96, _lengths(5, 33)), (6, 11, 320, None),
     )

@@ -20,5 +20,5 @@ def compiled(compiled_build, dtype):
 
 @pytest.fixture(scope="session")
 def truth():
-    """The oracle, which computes in double precision."""
+    """The oracle's kernels, which compute in double precision."""
     return oracle

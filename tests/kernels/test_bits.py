@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import one_layer
 import pytest
-from cases import CELLS, GATES, HEADS, LARGE_CELLS, LARGE_HEADS, PRODUCTS, Cell
+from cases import CELLS, HEADS, LARGE_CELLS, LARGE_HEADS, PRODUCTS, Cell
 from compare import drawn, same_bits, unaligned
 from test_decode import decode, network
 from updates import UPDATES
 
 from fastseq import backend
 from fastseq._kernels.arguments import Clip, LinearGrads, SGDOptions
+from fastseq._kernels.cells import CELLS as TABLE
+from fastseq._kernels.records import Weights
 
 # -- everything that a build computes, as one dictionary of arrays -------------------------
 
@@ -25,13 +27,10 @@ def as_is(a):
 def layer(k, case, dtype, place=as_is):
     """Every output and gradient of a layer."""
     a = one_layer.each_array(place, case.arrays(dtype))
-    states = one_layer.forward(k, case, a)
-    gradients = one_layer.backward(k, case, a, states)
-    active = case.active()
-    results = {"h": states.h, "gates": states.gates[active], **gradients}
-    if states.c is not None:
-        results["c"] = states.c
-    return results
+    states = one_layer.forward(k, case, a, place=place)
+    results = {name: array for name, array in vars(states).items() if name != "call"}
+    results = {f"forward {name}": s for name, s in results.items() if s is not None}
+    return results | one_layer.backward(k, case, a, states, place)
 
 
 def product(k, shape, dtype, place=as_is):
@@ -76,9 +75,9 @@ def update(k, one, shape, dtype, place=as_is):
 
 def generation(k, cell, dtype, place=as_is):
     n = network(dtype, cell, layers=2, V=130, H=70, B=9, S=5)
-    for name, a in vars(n).items():
-        if isinstance(a, np.ndarray) and a.dtype == dtype:
-            setattr(n, name, place(a))
+    for name in ("h", "c", "table", "head_w", "head_b"):
+        setattr(n, name, place(getattr(n, name)))
+    n.layers = [Weights(*map(place, w)) for w in n.layers]
     decode(k, n, temperature=0.8, top_k=50, top_p=0.95)
     return {"tokens": n.tokens, "log_probs": n.log_probs, "h": n.h}
 
@@ -103,7 +102,8 @@ def works(sizes):
     yield from ((f"head{s}", lambda *a, s=s: head(a[0], s, *a[1:])) for s in heads)
     updates = UPDATES if sizes == "small" else {u.name.split("-")[0]: u for u in UPDATES}.values()
     yield from ((str(u), lambda *a, u=u: update(a[0], u, shape, *a[1:])) for u in updates)
-    yield from ((f"generate-{c}", lambda *a, c=c: generation(a[0], c, *a[1:])) for c in GATES)
+    names = [row.name for row in TABLE]
+    yield from ((f"generate-{c}", lambda *a, c=c: generation(a[0], c, *a[1:])) for c in names)
     yield ("elementwise", elementwise)
 
 
@@ -152,6 +152,66 @@ def test_any_alignment(compiled, dtype, name):
     assert_same_bits(SMALL[name](compiled, dtype, unaligned), SMALL[name](compiled, dtype))
 
 
+# Sizes over the limits of `choose_team`, so that three threads cut the layer, and beside
+# multiples of a packed panel (64, 32, 16 columns). A weight of more than 1 MiB is cut by columns;
+# a smaller one leaves the batch to be cut by rows. Both need 8 million multiply-adds a thread.
+CUT_H = {
+    "columns": {1: 577, 3: 319, 4: 257},  # by the number of gates
+    "rows": {1: 191, 3: 129, 4: 95},
+}
+CUT_SIZES = {"columns": (3, 33), "rows": (12, 61)}  # T, B
+
+
+def _cuts():
+    for way, (T, B) in CUT_SIZES.items():
+        for row in TABLE:
+            H = CUT_H[way][len(row.gates)]
+            shapes = [(H, None)]
+            if row.can_project:
+                shapes.append((383, 193) if way == "columns" else (129, 65))
+            for n, (H, P) in enumerate(shapes):
+                reverse = (row.id + n) % 2 == 1
+                yield Cell(row.name, T, B, 7, H, P, reverse=reverse)
+                ragged = 2 * T + 2  # lengths from 0 to here, in no order
+                lengths = tuple((ragged - 5 * b) % (ragged + 1) for b in range(B))
+                yield Cell(row.name, ragged, B, 7, H, P, reverse=not reverse, lengths=lengths)
+
+
+CUTS = tuple(_cuts())
+
+
+def test_cuts_are_large_enough_for_three_threads():
+    for case in CUTS:
+        weight = case.width * case.P
+        assert weight * case.active().sum() >= 3 * 8e6, case
+        by_columns = case.H in CUT_H["columns"].values() or case.projection == 193
+        assert (weight * 4 > 1 << 20) if by_columns else (weight * 8 <= 1 << 20), case
+
+
+@pytest.mark.parametrize("case", CUTS, ids=str)
+def test_any_cut_of_a_layer(compiled, dtype, threads, case):
+    """Rows or columns, any number of threads, with and without saving: the same bits."""
+    a = case.arrays(dtype)
+    threads(1)
+    want = layer(compiled, case, dtype)
+    for count in (2, 3):
+        threads(count)
+        assert_same_bits(layer(compiled, case, dtype), want)
+        unsaved = one_layer.forward(compiled, case, a, saves=False)
+        assert_same_bits({"y": unsaved.y, "h_n": unsaved.h_n},
+                         {"y": want["forward y"], "h_n": want["forward h_n"]})  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [c for c in CUTS if c.H in CUT_H["columns"].values()], ids=str)
+def test_threads_that_cut_columns_do_not_race(compiled_build, threads, case):
+    k, a = backend.kernels("float32"), case.arrays("float32")
+    threads(1)
+    want = one_layer.forward(k, case, a, saves=False)
+    threads(3)
+    for _ in range(10):
+        assert same_bits(one_layer.forward(k, case, a, saves=False).y, want.y)
+
+
 def test_many_updates(compiled_build, threads):
     """200 updates of an LSTM by one thread and by two: nothing adds up."""
     k, case = backend.kernels("float32"), Cell("lstm", 4, 48, 12, 64)
@@ -194,8 +254,8 @@ def test_a_row_alone(compiled, dtype, case):
         one = only_row(a, b)
         single = one_layer.forward(compiled, alone, one)
         back = one_layer.backward(compiled, alone, one, single)
-        assert same_bits(states.h[:, b].copy(), single.h[:, 0].copy())
-        for name in ("gates", "x"):
+        assert same_bits(states.y[:, b].copy(), single.y[:, 0].copy())
+        for name in {"gates", "inner", "x"} & back.keys():
             assert same_bits(gradients[name][:, b].copy(), back[name][:, 0].copy()), name
         for name in {"h0", "c0"} & back.keys():
             assert same_bits(gradients[name][b], back[name][0]), name
@@ -222,11 +282,13 @@ def test_what_is_not_finite_stays_in_its_row(compiled, dtype, case, value):
         states = one_layer.forward(compiled, case, a)
         gradients = one_layer.backward(compiled, case, a, states)
     others = np.arange(case.B) != bad
-    assert same_bits(states.h[:, others], want.h[:, others])
+    assert same_bits(states.y[:, others], want.y[:, others])
+    assert same_bits(states.h_n[others], want.h_n[others])
     assert same_bits(gradients["gates"][:, others], want_back["gates"][:, others])
     assert same_bits(gradients["h0"][others], want_back["h0"][others])
-    if np.isnan(value) and case.active()[:, bad].any():
-        assert np.isnan(states.h[:, bad]).any()
+    active = case.active()[:, bad]
+    if np.isnan(value) and active.any():
+        assert np.isnan(states.y[active, bad]).any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -291,10 +353,10 @@ def best_time(function, repeats=15):
     return min(once() for _ in range(repeats))
 
 
-@pytest.mark.parametrize("cell", GATES)
-def test_subnormals_cost_nothing(compiled, dtype, cell):
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_subnormals_cost_nothing(compiled, dtype, row):
     """They take a hundred cycles each where they are not flushed."""
-    case = Cell(cell, 10, 16, 4, 64)
+    case = Cell(row.name, 10, 16, 4, 64)
     usual, small = case.arrays(dtype), case.arrays(dtype)
     for name, a in vars(small).items():
         if a is not None:

@@ -5,18 +5,20 @@ import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import one_layer
 import pytest
-from cases import CELLS, GATES, LARGE_CELLS, Cell
+from cases import CELLS, LARGE_CELLS, Cell
 from compare import assert_close, frozen, same_bits
 from updates import UPDATES
 
 from fastseq import _kernels
 from fastseq._kernels import oracle
-from fastseq._kernels import oracle as DOUBLE
 from fastseq._kernels.arguments import Clip
+from fastseq._kernels.cells import CELLS as TABLE
+from fastseq._kernels.records import Gradients, LayerCall, Saved, Weights
 
 # -- the builds themselves -----------------------------------------------------------------
 
@@ -33,21 +35,26 @@ def test_detection_agrees_with_the_operating_system(compiled_build, name):
     assert _kernels.supported(name) == (NEEDS[name] <= flags)
 
 
-def test_same_names_and_signatures(build):
-    module = _kernels.load(build)
-    assert build == module.NAME
-    assert set(module.__all__) == set(oracle.__all__)
-    for name in set(oracle.__all__) - {"NAME"}:
-        ours, theirs = inspect.signature(getattr(module, name)), getattr(oracle, name)
-        assert list(ours.parameters) == list(inspect.signature(theirs).parameters), name
+def signatures(module):
+    """Names of the parameters of every function, and of every public method of a class."""
+    functions = {name: getattr(module, name) for name in module.__all__ if name != "NAME"}
+    for name in [name for name, f in functions.items() if inspect.isclass(f)]:
+        cls = functions.pop(name)
+        methods = (method for method in dir(cls) if not method.startswith("_"))
+        functions |= {f"{name}.{method}": getattr(cls, method) for method in methods}
+    return {name: list(inspect.signature(f).parameters) for name, f in functions.items()}
 
 
-def test_threads_are_counted(build):
-    module = _kernels.load(build)
-    before = module.get_num_threads()
-    module.set_num_threads(3)
-    assert module.get_num_threads() == (1 if build == "oracle" else 3)
-    module.set_num_threads(before)
+def test_same_names_and_signatures(k, build):
+    assert build == k.NAME
+    assert signatures(k) == signatures(oracle)
+
+
+def test_threads_are_counted(k, build):
+    before = k.get_num_threads()
+    k.set_num_threads(3)
+    assert k.get_num_threads() == (1 if build == "oracle" else 3)
+    k.set_num_threads(before)
 
 
 # -- cells ---------------------------------------------------------------------------------
@@ -56,8 +63,8 @@ def test_threads_are_counted(build):
 @cache
 def reference(case):
     a = case.arrays("float64")
-    states = one_layer.forward(DOUBLE, case, a)
-    return states, one_layer.backward(DOUBLE, case, a, states)
+    states = one_layer.forward(oracle, case, a)
+    return states, one_layer.backward(oracle, case, a, states)
 
 
 def assert_same_layer(k, case, dtype, reference):
@@ -66,18 +73,17 @@ def assert_same_layer(k, case, dtype, reference):
     want, want_gradients = reference
     states = one_layer.forward(k, case, a)
     active = case.active()
-    for name in ("h", "c"):
+    for name in ("h_n", "c_n"):
         if getattr(want, name) is not None:
             assert_close(getattr(states, name), getattr(want, name), name)
-    for name in ("gates", "m", "hn"):  # unspecified where a row has ended
+    for name in ("y", *Saved._fields):
         if getattr(want, name) is not None:
             assert_close(getattr(states, name)[active], getattr(want, name)[active], name)
     gradients = one_layer.backward(k, case, a, states)
     assert gradients.keys() == want_gradients.keys()
     for name, want_gradient in want_gradients.items():
-        assert_close(gradients[name], want_gradient, f"d {name}", factor=32)
-    if case.projection is None:
-        assert same_bits(gradients["dy"], a.dy)
+        part = active if name in Saved._fields else ...
+        assert_close(gradients[name][part], want_gradient[part], f"d {name}", factor=32)
 
 
 @pytest.mark.parametrize("case", CELLS, ids=str)
@@ -85,45 +91,61 @@ def test_cells(k, case, dtype):
     assert_same_layer(k, case, dtype, reference(case))
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("case", CELLS, ids=str)
+def test_a_forward_pass_that_saves_nothing_gives_the_same_bits(k, case, dtype):
+    a = case.arrays(dtype)
+    want, got = one_layer.forward(k, case, a), one_layer.forward(k, case, a, saves=False)
+    for name in ("y", "h_n", "c_n"):
+        if getattr(want, name) is not None:
+            assert same_bits(getattr(got, name), getattr(want, name)), name
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @pytest.mark.parametrize(("T", "B"), [(0, 2), (3, 0)])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_nothing_to_do(k, dtype, cell, T, B, reverse):
-    case = Cell(cell, T, B, 2, 3, reverse=reverse)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_nothing_to_do(k, dtype, row, T, B, reverse, ragged):
+    case = Cell(row.name, T, B, 2, 3, reverse=reverse, lengths=(0,) * B if ragged else None)
     a = case.arrays(dtype)
     states = one_layer.forward(k, case, a)
     gradients = one_layer.backward(k, case, a, states)
-    if T == 0:
-        assert same_bits(states.h[0], a.h0)
-        assert same_bits(gradients["h0"], a.dh)
-    assert not gradients["w_hh"].any()
-    assert not gradients["bias"].any()
+    for end, start, d in (("h_n", "h0", "dh"), ("c_n", "c0", "dc")):
+        if getattr(a, start) is not None:
+            assert same_bits(getattr(states, end), getattr(a, start))
+            assert same_bits(gradients[start], getattr(a, d))
+    for name in ("w_ih", "w_hh", "b_ih", "b_hh"):
+        assert not gradients[name].any(), name
 
 
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @pytest.mark.parametrize(("H", "P"), [(0, 0), (0, 2), (2, 0)])
-def test_lstm_without_columns(compiled, dtype, H, P):
+def test_a_layer_without_columns_is_refused(compiled, dtype, row, H, P):
     def array(*shape):
         return np.zeros(shape, dtype)
 
-    w_hh, w_hr = array(4 * H, P), None if H == P else array(P, H)
-    gates, h, c, m = array(2, 3, 4 * H), array(3, 3, P), array(3, 3, H), array(2, 3, H)
-    refused = pytest.raises(ValueError, match=f"h, c: expected at least one column, got {P}, {H}")
+    width = len(row.gates) * H
+    weights = Weights(array(width, 2), array(width, P), None, None, array(P, H))
+    c_n = array(3, H) if row.has_c else None
+    states = array(3, P), array(3, H) if row.has_c else None
+    saved = Saved(array(6, width), array(6, H), array(6, H), array(6, H))
+    call = LayerCall(row.id, array(6, 2), weights, None, None, None, False, array(6, P),
+                     array(3, P), c_n, saved)  # fmt: skip
+    refused = pytest.raises(ValueError, match=f"h: expected at least one column, got {P} of {H}")
     with refused:
-        compiled.lstm_forward(gates, w_hh, w_hr, h, c, m, None, False)
+        compiled.layer_forward(call)
     with refused:
-        compiled.lstm_backward(gates, w_hh, w_hr, c, h[1:], h[0], c[0], None, False)
+        compiled.layer_backward(call, Gradients(None, *states, None, False, weights, False))
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_padding_changes_nothing(k, dtype, cell, reverse):
-    """A row with a length equals the same row cut off there, bit for bit."""
+def test_a_sequence_equals_itself_alone(k, dtype, row, reverse):
+    """A sequence among longer and shorter ones equals the same one alone, bit for bit."""
     lengths = (3, 5, 1, 4)
-    case = Cell(cell, 5, 4, 3, 9, reverse=reverse, lengths=lengths)
+    case = Cell(row.name, 5, 4, 3, 9, reverse=reverse, lengths=lengths)
     a = case.arrays(dtype)
     states = one_layer.forward(k, case, a)
     gradients = one_layer.backward(k, case, a, states)
-    y = one_layer.outputs(case, states)
     for b, length in enumerate(lengths):
         alone = replace(case, T=length, B=1, lengths=None)
         cut = {name: getattr(a, name)[:length, b : b + 1].copy() for name in ("x", "dy")}
@@ -132,13 +154,17 @@ def test_padding_changes_nothing(k, dtype, cell, reverse):
             for name in ("h0", "c0", "dh", "dc")
             if getattr(a, name) is not None
         }
-        one = one_layer.each_array(lambda v: v, a)
-        vars(one).update(cut, lengths=None)
+        one = SimpleNamespace(**(vars(a) | cut | {"lengths": None}))
         short = one_layer.forward(k, alone, one)
         back = one_layer.backward(k, alone, one, short)
-        assert same_bits(y[:length, b : b + 1].copy(), one_layer.outputs(alone, short).copy())
-        assert same_bits(gradients["gates"][:length, b : b + 1].copy(), back["gates"])
-        assert same_bits(gradients["h0"][b : b + 1].copy(), back["h0"])
+        for name in ("gates", "inner", "x"):
+            if name in gradients:
+                assert same_bits(gradients[name][:length, b : b + 1].copy(), back[name]), name
+        for name in ("h0", "c0"):
+            if name in gradients:
+                assert same_bits(gradients[name][b : b + 1].copy(), back[name]), name
+        assert same_bits(states.y[:length, b : b + 1].copy(), short.y)
+        assert same_bits(states.h_n[b : b + 1].copy(), short.h_n)
 
 
 # -- large cells, against the same build's pieces ------------------------------------------
@@ -150,27 +176,24 @@ def test_large_cells(compiled, case, dtype):
     no other, so a few rows of a few steps, done by the oracle, vouch for the rest."""
     a = case.arrays(dtype)
     states = one_layer.forward(compiled, case, a)
-    before = states.h[1:] if case.reverse else states.h[:-1]
     rng = np.random.default_rng(1)
     for t, b in rng.permutation(np.argwhere(case.active()))[:2]:
-        one = _one_step(case, a, states, before, t, b)
+        one = _one_step(case, a, states, t, b)
         single = replace(case, T=1, B=1, lengths=None, reverse=False)
-        want = one_layer.forward(DOUBLE, single, one)
-        assert_close(one_layer.outputs(case, states)[t, b], want.h[1, 0], "h")
+        want = one_layer.forward(oracle, single, one)
+        assert_close(states.y[t, b], want.y[0, 0], "y")
         assert_close(states.gates[t, b], want.gates[0, 0], "gates")
 
 
-def _one_step(case, a, states, before, t, b):
-    """The inputs of step t of row b in double precision."""
+def _one_step(case, a, states, t, b):
+    """The inputs of step t of sequence b in double precision."""
     one = one_layer.each_array(
         lambda v: None if v is None else v.astype(np.float64) if v.dtype.kind == "f" else v, a
     )
-    one.x, one.dy = one.x[t, b][None, None], one.dy[t, b][None, None]
-    one.h0 = before[t, b].astype(np.float64)[None]
-    if states.c is not None:
-        cells = states.c[1:] if case.reverse else states.c[:-1]
-        one.c0, one.dc = cells[t, b].astype(np.float64)[None], one.dc[b : b + 1]
-    one.dh, one.lengths = one.dh[b : b + 1], None
+    one.x = one.x[t, b][None, None]
+    h, c = one_layer.before(case, a, states, t, b)
+    one.h0, one.c0 = h.astype(np.float64)[None], None if c is None else c.astype(np.float64)[None]
+    one.lengths = None
     return one
 
 
@@ -187,7 +210,7 @@ def test_updates(k, dtype, update, clip):
         p, g, states = update.arrays(shape, dtype)
         q, d, exact = update.arrays(shape, "float64")
         update.call(k, p, frozen(g), states, None, clip)
-        update.call(DOUBLE, q, d, exact, None, clip)
+        update.call(oracle, q, d, exact, None, clip)
         assert_close(p, q, f"{shape} p")
         for name, state in states.items():
             assert_close(state, exact[name], f"{shape} {name}")
@@ -200,7 +223,7 @@ def test_updates_of_some_rows(k, dtype, update, clip):
     p, g, states = update.arrays((7, 19), dtype)
     q, d, exact = update.arrays((7, 19), "float64")
     update.call(k, p, frozen(g), states, rows, clip)
-    update.call(DOUBLE, q, d, exact, rows, clip)
+    update.call(oracle, q, d, exact, rows, clip)
     assert_close(p, q, "p")
     for name, state in states.items():
         assert_close(state, exact[name], name)

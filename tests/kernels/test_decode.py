@@ -6,52 +6,51 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import GATES
 from compare import assert_close, frozen, same_bits
 
-from fastseq import _kernels
 from fastseq._kernels import oracle
+from fastseq._kernels.cells import BY_NAME
+from fastseq._kernels.records import Draw, LayerCall, Saved, Weights
 
-CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")  # in the order of their numbers
 PLAIN = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "penalty": 1.0}
 
 
 def network(dtype, cell="lstm", layers=1, V=13, H=5, B=1, S=12, bias=True, seed=0):
     """Weights, states and random numbers, sharp enough that filters have something to do."""
-    rng = np.random.default_rng([seed, layers, V, H, B])
-    width, lstm, gru = GATES[cell] * H, cell == "lstm", cell == "gru"
+    rng, row = np.random.default_rng([seed, layers, V, H, B]), BY_NAME[cell]
+    width = len(row.gates) * H
 
     def normal(*shape):
         return rng.normal(size=shape).astype(np.float32).astype(dtype)
 
+    def weights(layer):
+        biases = (normal(width), normal(width)) if bias else (None, None)
+        w_ih = normal(width, H) if layer else None  # the table has the first layer's
+        return Weights(w_ih, normal(width, H) / dtype.type(2), *biases)
+
     tokens = np.full((S + 1, B), -1)
     tokens[0] = rng.integers(0, V, B)
     return SimpleNamespace(
-        cell=CELLS.index(cell), table=normal(V, width), w_ih=normal(layers - 1, width, H),
-        bias=normal(layers - 1, width), w_hh=normal(layers, width, H) / dtype.type(2),
-        b_hn=normal(layers, H) if gru and bias else None, h=normal(layers, B, H),
-        c=normal(layers, B, H) if lstm else None, head_w=normal(V, H),
-        head_b=normal(V) if bias else None, allowed=None, seen=None,
+        row=row, table=normal(V, width), layers=[weights(layer) for layer in range(layers)],
+        h=normal(layers, B, H), c=normal(layers, B, H) if row.has_c else None,
+        head_w=normal(V, H), head_b=normal(V) if bias else None, allowed=None, seen=None,
         uniforms=rng.random((S, B)), tokens=tokens, log_probs=np.full((S, B), np.nan),
     )  # fmt: skip
 
 
 def decode(k, n, **options):
     """Run a network; its weights cannot be written, its states are those after."""
-    o = PLAIN | options
-    names = ("table", "w_ih", "bias", "w_hh", "b_hn")
-    weights = [frozen(getattr(n, name)) for name in names]
-    head = [frozen(a) for a in (n.head_w, n.head_b, n.allowed)]
-    k.decode(
-        n.cell, *weights, n.h, n.c, *head, n.seen, frozen(n.uniforms), o["temperature"],
-        o["top_k"], o["top_p"], o["min_p"], o["penalty"], n.tokens, n.log_probs,
-    )  # fmt: skip
+    layers = [Weights(*map(frozen, w)) for w in n.layers]
+    head = frozen(n.head_w), frozen(n.head_b)
+    stack = k.PackedStack(n.row.id, layers, frozen(n.table), head)
+    options = Draw(**(PLAIN | options), allowed=frozen(n.allowed))
+    stack.decode(n.h, n.c, n.tokens, n.log_probs, frozen(n.uniforms), options, n.seen)
     return n
 
 
 def assert_as_oracle(k, dtype, make, **options):
     got, want = decode(k, make(dtype), **options), make(np.dtype("float64"))
-    decode(_kernels.specialise(oracle, "float64"), want, **options)
+    decode(oracle, want, **options)
     assert np.array_equal(got.tokens, want.tokens)
     assert np.abs(got.log_probs - want.log_probs).max() <= 1000 * np.finfo(dtype).eps
     assert_close(got.h, want.h, "h", factor=300)
@@ -61,7 +60,7 @@ def assert_as_oracle(k, dtype, make, **options):
         assert np.array_equal(got.seen, want.seen)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", BY_NAME)
 @pytest.mark.parametrize(("layers", "B", "H"), [(1, 1, 5), (2, 3, 9), (3, 2, 16), (1, 5, 33)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_cells_and_layers(k, dtype, cell, layers, B, H, bias):
@@ -106,27 +105,29 @@ def test_filters(k, dtype, options, masked, B):
         assert (decode(k, make(dtype), **options).tokens[1:] % 3 != 1).all()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", BY_NAME)
 def test_agrees_with_the_other_kernels(k, dtype, cell):
-    """The drawn tokens, fed to gather, cell and head, have the same log-probabilities."""
+    """The drawn tokens, fed to table, cell and head, have the same log-probabilities."""
     S, B, H = 7, 2, 6
     n = network(dtype, cell, B=B, H=H, S=S)
-    h = np.full((S + 1, B, H), np.nan, dtype)
-    h[0] = n.h[0]
-    c = None if n.c is None else np.concatenate([n.c, np.full((S, B, H), np.nan, dtype)])
+    h0, c0 = n.h[0].copy(), None if n.c is None else n.c[0].copy()
     decode(k, n)
-    gates = np.empty((S, B, n.table.shape[1]), dtype)
-    k.gather_rows(n.table, n.tokens[:-1].ravel(), None, gates.reshape(S * B, -1))
-    if cell == "lstm":
-        k.lstm_forward(gates, n.w_hh[0], None, h, c, None, None, False)
-    elif cell == "gru":
-        k.gru_forward(gates, n.w_hh[0], n.b_hn[0], h, np.empty((S, B, H), dtype), None, False)
-    else:
-        k.rnn_forward(gates, n.w_hh[0], h, None, False, cell == "rnn_relu")
-    losses = np.empty(S * B, dtype)
-    k.head_losses(h[1:].reshape(S * B, H), n.head_w, n.head_b, n.tokens[1:].ravel(), losses)
-    assert_close(n.h[0], h[-1], "h")
-    assert_close(losses, -n.log_probs.ravel(), "log_probs", factor=64)
+    gates = n.table[n.tokens[:-1].ravel()]
+    y, h_n, c_n = (np.full(shape, np.nan, dtype) for shape in ((S * B, H), (B, H), (B, H)))
+    saved = Saved(
+        gates, np.empty_like(y) if n.row.has_c else None,
+        np.empty((S * B, n.row.inner_gates * H), dtype) if n.row.inner_gates else None,
+    )  # fmt: skip
+    k.layer_forward(
+        LayerCall(n.row.id, None, n.layers[0], h0, c0, None, False, y, h_n,
+                  c_n if n.row.has_c else None, saved)
+    )  # fmt: skip
+    logits = y @ n.head_w.T + n.head_b
+    log_softmax = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    expected = log_softmax[np.arange(S * B), n.tokens[1:].ravel()]
+    assert_close(n.h[0], h_n, "h")
+    assert n.c is None or assert_close(n.c[0], c_n, "c") is None
+    assert_close(n.log_probs.ravel().astype(dtype), expected, "log_probs", factor=64)
 
 
 # -- one draw against a plain statement of every filter ------------------------------------
@@ -207,11 +208,34 @@ def test_first_token_out_of_range(k, dtype, bad):
     assert np.array_equal(n.tokens, tokens)
 
 
-def test_no_layers(compiled, dtype):
-    n = network(dtype)
-    n.w_hh, n.h, n.c = n.w_hh[:0], n.h[:0], n.c[:0]
-    with pytest.raises(ValueError, match="h: expected at least one layer, got 0"):
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("layers", lambda a: [], "layers: expected at least one, got 0"),
+        ("table", lambda a: None, "table: expected an array, got None"),
+        ("head_w", lambda a: None, "table, head: expected arrays, got None"),
+        ("table", lambda a: a[:, 1:], "table: columns: expected 20, got 19"),
+        ("head_w", lambda a: a[1:], "head: rows: expected 13, got 12"),
+        ("head_b", lambda a: a[1:], "head bias: columns: expected 13, got 12"),
+        ("c", lambda a: None, "c: expected an array, got None"),
+        ("h", lambda a: a[:, 1:], "h: rows: expected 3, got 2"),
+        ("tokens", lambda a: a[1:], "tokens: steps: expected 13, got 12"),
+        ("tokens", lambda a: a[:, 1:], "tokens: rows: expected 3, got 2"),
+        ("log_probs", lambda a: a[1:], "log_probs: steps: expected 12, got 11"),
+        ("allowed", lambda a: np.ones(12, np.uint8), "allowed: length: expected 13, got 12"),
+        ("seen", lambda a: np.ones((3, 12), np.uint8), "seen: columns: expected 13, got 12"),
+        ("seen", lambda a: np.ones((2, 13), np.uint8), "seen: rows: expected 3, got 2"),
+    ],
+)
+def test_wrong_sizes(compiled, dtype, name, change, message):
+    n = network(dtype, B=3)
+    array = change(getattr(n, name))
+    setattr(n, name, np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array)
+    before = n.h.copy(), n.tokens.copy()
+    with pytest.raises(ValueError, match=message):
         decode(compiled, n)
+    assert same_bits(n.h, before[0])
+    assert np.array_equal(n.tokens, before[1])
 
 
 def test_in_pieces(k, dtype):

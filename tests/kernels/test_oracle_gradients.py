@@ -7,8 +7,10 @@ import numpy as np
 import one_layer
 import pytest
 from cases import CELLS, GRADIENT_CELLS, HEADS
+from compare import same_bits
 
 from fastseq._kernels.arguments import LinearGrads
+from fastseq._kernels.records import Weights
 
 STEP = 1e-5  # truncation and rounding both leave errors near 1e-10
 
@@ -34,46 +36,57 @@ def assert_gradient(got, value, a, name):
 # -- cells ---------------------------------------------------------------------------------
 
 
-def assert_away_from_kinks(case, a, states):
+def assert_away_from_kinks(case, states):
     """Central differences say nothing where relu's argument changes sign within a step."""
-    before = states.h[1:] if case.reverse else states.h[:-1]
-    arguments = states.gates + before @ a.w_hh.T
-    assert np.abs(arguments[case.active()]).min() > 100 * STEP
+    assert np.abs(states.gates[case.active()]).min() > 100 * STEP
 
 
 @pytest.mark.parametrize("case", GRADIENT_CELLS, ids=str)
 def test_cell_gradients(truth, case):
     a = case.arrays("float64")
-    active = case.active()[..., None]
+    active = case.active()
 
     def loss():
         states = one_layer.forward(truth, case, a)
         h, c = one_layer.final(case, states)
-        total = (a.dy * active * one_layer.outputs(case, states)).sum() + (a.dh * h).sum()
+        total = (a.dy * one_layer.outputs(case, states))[active].sum() + (a.dh * h).sum()
         return total + (0.0 if c is None else (a.dc * c).sum())
 
     states = one_layer.forward(truth, case, a)
     if case.cell == "rnn_relu":
-        assert_away_from_kinks(case, a, states)
+        assert_away_from_kinks(case, states)
     gradients = one_layer.backward(truth, case, a, states)
-    for name in ("x", "w_ih", "bias", "w_hh", "w_hr", "b_hn", "h0", "c0"):
+    for name in ("x", *Weights._fields, "h0", "c0"):
         if getattr(a, name) is not None:
             assert_gradient(gradients[name], loss, getattr(a, name), name)
 
 
 @pytest.mark.parametrize("case", [case for case in GRADIENT_CELLS if case.lengths], ids=str)
-def test_rows_that_have_ended(truth, case):
-    """Past its length a row keeps its state, and nothing there has a gradient."""
-    a = case.arrays("float64")
-    states = one_layer.forward(truth, case, a)
-    gradients = one_layer.backward(truth, case, a, states)
-    ended = ~case.active()
-    step = slice(None, None, -1) if case.reverse else slice(None)
-    for s in filter(lambda s: s is not None, (states.h, states.c)):
-        moved = (np.diff(s[step], axis=0) != 0).any(axis=2)
-        assert not moved[ended[step]].any()
-    for name in {"gates", "hn", "x"} & gradients.keys():
-        assert not gradients[name][ended].any()
+def test_padding_is_never_looked_at(k, dtype, case):
+    """NaN in the padding of every input changes no bit of any result."""
+    results = []
+    for padding in (0.0, np.nan):
+        a = case.arrays(dtype)
+        a.x[~case.active()] = a.dy[~case.active()] = padding
+        states = one_layer.forward(k, case, a)
+        gradients = one_layer.backward(k, case, a, states)
+        results.append([states.y, states.h_n, *gradients.values()])
+        assert np.isfinite(states.y[case.active()]).all()
+        assert all(np.isfinite(gradients[name]).all() for name in ("x", "w_ih", "w_hh", "h0"))
+    assert all(same_bits(*pair) for pair in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("case", [case for case in GRADIENT_CELLS if case.lengths], ids=str)
+def test_final_states_are_those_of_the_last_steps(k, dtype, case):
+    """Where a sequence has ended; the initial state where it has no steps."""
+    a = case.arrays(dtype)
+    states = one_layer.forward(k, case, a)
+    for b, length in enumerate(case.lengths):
+        last = 0 if case.reverse else length - 1
+        for end, steps, start in (("h_n", "y", "h0"), ("c_n", "c", "c0")):
+            if getattr(states, end) is not None:
+                want = getattr(states, steps)[last, b] if length else getattr(a, start)[b]
+                assert same_bits(getattr(states, end)[b], want)
 
 
 # PyTorch refuses rows of length 0.
@@ -85,32 +98,26 @@ TORCH_CASES = [
 
 
 def torch_layer(torch, case, a):
-    """PyTorch's layer with the parameters of the case, and their names here and there.
+    """PyTorch's layer with the parameters of the case, which are also returned by our names.
 
     The reverse direction is the second half of a bidirectional layer.
     """
-    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(case.cell, torch.nn.RNN)
     options = {"proj_size": case.projection} if case.projection else {}
-    if kind is torch.nn.RNN:
+    if case.cell.startswith("rnn_"):
         options["nonlinearity"] = case.cell.removeprefix("rnn_")
+    kind = getattr(torch.nn, case.cell.partition("_")[0].upper())
     layer = kind(
         case.I, case.H, bias=case.bias, bidirectional=case.reverse, dtype=torch.float64, **options
     )
     suffix = "_l0_reverse" if case.reverse else "_l0"
-    names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "w_hr": "weight_hr", "bias": "bias_ih"}
     parameters = {
-        here: getattr(layer, there + suffix)
-        for here, there in names.items()
-        if getattr(a, here) is not None
+        name: getattr(layer, name.replace("w_", "weight_").replace("b_", "bias_") + suffix)
+        for name in Weights._fields
+        if getattr(a, name) is not None
     }
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(getattr(a, name)))
-        if case.bias:
-            inner = getattr(layer, "bias_hh" + suffix)
-            inner.zero_()
-            if a.b_hn is not None:
-                inner[2 * case.H :] = torch.from_numpy(a.b_hn)
     return layer, parameters
 
 
@@ -134,7 +141,7 @@ def test_cell_against_pytorch(truth, case):
     packed = rnn.pack_padded_sequence(inputs["x"], torch.from_numpy(lengths), enforce_sorted=False)
     y, end = layer(packed, tuple(start) if len(start) == 2 else start[0])
     y = rnn.pad_packed_sequence(y, total_length=case.T)[0][..., -case.P :]
-    h, c = (end[0][-1], end[1][-1]) if case.cell == "lstm" else (end[-1], None)
+    h, c = (end[0][-1], end[1][-1]) if case.row.has_c else (end[-1], None)
 
     states = one_layer.forward(truth, case, a)
     active = case.active()
@@ -153,10 +160,6 @@ def test_cell_against_pytorch(truth, case):
     gradients = one_layer.backward(truth, case, a, states)
     for name, tensor in (parameters | inputs).items():
         np.testing.assert_allclose(gradients[name], tensor.grad.numpy(), err_msg=name, **close)
-    if a.b_hn is not None:
-        name = "bias_hh_l0_reverse" if case.reverse else "bias_hh_l0"
-        theirs = getattr(layer, name).grad.numpy()[2 * case.H :]
-        np.testing.assert_allclose(gradients["b_hn"], theirs, **close)
 
 
 # -- head ----------------------------------------------------------------------------------

@@ -103,3 +103,57 @@ def test_full_lengths_change_nothing(cell, shape, data):
     for b, length in enumerate(lengths):
         alone = states(layer(x[:length, b]))
         assert same_bits(alone, [together[0][:length, b], *(a[:, b] for a in together[1:])])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=20)
+@given(shape=SHAPES, batch_first=st.booleans(), data=st.data())
+def test_a_sequence_does_not_depend_on_its_batch(cell, shape, batch_first, data):
+    """Two layers, two directions, NaN in all padding: outputs and gradients have the bits of each
+    sequence alone."""
+    T, B, I, H = shape  # noqa: E741
+    options = {"num_layers": 2, "bidirectional": True, "seed": 0}
+    layer, one = (CELLS[cell](I, H, batch_first=b, **options) for b in (batch_first, False))
+    lengths = data.draw(st.lists(st.integers(1, T), min_size=B, max_size=B))
+    rng = np.random.default_rng(T + 7 * B)
+    x, dy = inputs(T, B, I), rng.normal(size=(T, B, 2 * H)).astype(np.float32)
+    for b, length in enumerate(lengths):
+        x[length:, b] = dy[length:, b] = np.nan
+    given_ = [a.swapaxes(0, 1) if batch_first else a for a in (x, dy)]
+    finals = states(layer(given_[0], None, lengths))
+    start = [rng.normal(size=a.shape).astype(np.float32) for a in finals[1:]]
+    dfinal = [rng.normal(size=a.shape).astype(np.float32) for a in finals[1:]]
+
+    def run(m, x, dy, start, dfinal, lengths=None):
+        state, dstate = (tuple(s) if len(s) == 2 else s[0] for s in (start, dfinal))
+        return states(m(x, state, lengths)) + states(m.backward(dy, dstate))
+
+    y, *rest = run(layer, *given_, start, dfinal, lengths)
+    dx = rest.pop(len(start))
+    if batch_first:
+        y, dx = y.swapaxes(0, 1), dx.swapaxes(0, 1)
+    assert y.shape == (T, B, 2 * H)
+    for b, length in enumerate(lengths):
+        column = np.s_[:, b : b + 1]
+        alone = run(
+            one, x[:length, b : b + 1], dy[:length, b : b + 1],
+            [a[column].copy() for a in start], [a[column].copy() for a in dfinal],
+        )  # fmt: skip
+        alone_y, alone_dx = alone.pop(0), alone.pop(len(start))
+        assert same_bits([alone_y, alone_dx], [y[:length, b : b + 1], dx[:length, b : b + 1]])
+        assert same_bits(alone, [a[column] for a in rest])
+        assert not y[length:, b].any()
+        assert not dx[length:, b].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_unbatched_sequence_may_have_a_length(cell):
+    layer, x = CELLS[cell](3, 4, bidirectional=True, seed=0), inputs(5, 1, 3)[:, 0]
+    x[3:] = np.nan
+    y, *finals = states(layer(x, None, [3]))
+    dx = layer.backward(np.ones_like(y))[0]
+    want_y, *want = states(layer(x[:3]))
+    assert same_bits([y[:3], *finals], [want_y, *want])
+    assert same_bits([dx[:3]], [layer.backward(np.ones_like(want_y))[0]])
+    assert not y[3:].any()
+    assert not dx[3:].any()

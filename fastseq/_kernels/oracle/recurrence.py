@@ -63,7 +63,6 @@ def layer_backward(call, gradients):
     gradients : Gradients
     """
     cell, w, saved = CELLS[call.cell], _lists(call.weights), _lists(call.saved)
-    H = call.weights.w_hh.shape[0] // len(cell.gates)
     y, dh = call.y.tolist(), gradients.h.tolist()
     dc = gradients.c.tolist() if cell.has_c else [None] * len(dh)
     dy = None if gradients.y is None else gradients.y.tolist()

@@ -5,7 +5,7 @@ import numpy as np
 from ..cells import CELLS
 from ..records import LayerCall, Saved
 from .decode import draw
-from .products import matmul
+from .products import gather_rows, matmul
 from .recurrence import layer_forward
 
 
@@ -68,10 +68,17 @@ class PackedStack:
         draw_options : Draw
         seen : (B, V) uint8 INOUT or None
             1 marks a token that row b has had; `Draw.penalty` applies to those.
+
+        Raises
+        ------
+        IndexError
+            A first token below 0 or not below V; nothing is written.
         """
         w, bias = self.head
         for s in range(uniforms.shape[0]):
-            self._advance(None, self.table[tokens[s]], h, c)
+            gates = np.zeros((tokens.shape[1], self.table.shape[1]), self.table.dtype)
+            gather_rows(self.table, tokens[s], None, gates)
+            self._advance(None, gates, h, c)
             logits = np.zeros((tokens.shape[1], w.shape[0]), w.dtype)
             matmul(h[-1], w.T, logits, bias, False)
             for b in range(tokens.shape[1]):
