@@ -5,6 +5,8 @@ import pytest
 from compare import ulps
 
 from fastseq import backend
+from fastseq._kernels.cells import BY_NAME
+from fastseq._kernels.records import LayerCall, Saved, Weights
 
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 EXACT = {
@@ -132,16 +134,26 @@ def test_inside_cells(k, dtype, rng, H):
     """With no recurrent weight the cells are their pointwise functions."""
     skip_without_wider(dtype)
     B = 480 // H
-    x = (rng.normal(size=(1, B, 4 * H)) * 5).astype(dtype)
+    x = (rng.normal(size=(B, 4 * H)) * 5).astype(dtype)
     wide = x.astype(WIDER[dtype.name])
-    h, c = np.zeros((2, 2, B, H), dtype)
-    gates = x.copy()
-    k.lstm_forward(gates, np.zeros((4 * H, H), dtype), None, h, c, None, None, False)
+
+    def run(cell, gates, c):
+        """h of one step."""
+        w_hh = np.zeros((gates.shape[1], H), dtype)
+        h, ends = np.zeros((B, H), dtype), (np.zeros((B, H), dtype) for _ in range(2))
+        saved = Saved(gates, c)
+        call = LayerCall(
+            BY_NAME[cell].id, None, Weights(None, w_hh), None, None, None, False, h, *ends, saved
+        )
+        k.layer_forward(call if c is not None else call._replace(c_n=None))
+        return h
+
+    gates, c = x.copy(), np.zeros((B, H), dtype)
+    h = run("lstm", gates, c)
     blocks = ("vsigmoid", "vsigmoid", "vtanh", "vsigmoid")
     for n, name in enumerate(blocks):
-        block = np.s_[..., n * H : (n + 1) * H]
+        block = np.s_[:, n * H : (n + 1) * H]
         assert ulps(gates[block], EXACT[name](wide[block])).max() <= 2
-    assert ulps(h[1], gates[0, :, 3 * H :] * np.tanh(c[1].astype(wide.dtype))).max() <= 3
-    pre = np.ascontiguousarray(x[..., :H])
-    k.rnn_forward(pre, np.zeros((H, H), dtype), h, None, False, False)
-    assert ulps(h[1], np.tanh(wide[0, :, :H])).max() <= 2
+    assert ulps(h, gates[:, 3 * H :] * np.tanh(c.astype(wide.dtype))).max() <= 3
+    h = run("rnn_tanh", np.ascontiguousarray(x[:, :H]), None)
+    assert ulps(h, np.tanh(wide[:, :H])).max() <= 2

@@ -51,7 +51,9 @@ def stack_of(row, P, layers, directions, bias, rng):
 
 
 def parameters_of(stack):
-    return [p for layer in stack.layers for one in layer for p in one[2:] if p is not None]
+    names = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+    everything = (getattr(one, n) for layer in stack.layers for one in layer for n in names)
+    return [p for p in everything if p is not None]
 
 
 def run(stack, x, batch, dy, dstates, accumulate, dx=None):
