@@ -12,7 +12,7 @@
  *    take two panels at once instead.
  * c. a is read in place when its rows are contiguous; a block of a transposed one is copied. Whole
  *    panels of b are read in place when few rows would use them. A b that lies along K, as a
- *    weight does, is transposed in registers on its way to one or two rows.
+ *    weight does, is transposed in registers on its way to a few rows (_gemm_along_k.h).
  * d. A tile's rows of a, KC deep, stay in the first-level cache, the packed NC columns of b and
  *    MC x KC of a in the second.
  */
@@ -39,6 +39,7 @@ _Static_assert(FS_NC % (FS_NV * FS_BYTES / 4) == 0, "a block of b holds whole pa
 #define MEM FS(fs_mem)
 #define VL ((ptrdiff_t)(FS_BYTES / sizeof(real))) /* numbers of a vector */
 #define NR (FS_NV * VL)
+#define SQUARE (16 / (int)sizeof(real)) /* rows and columns that are transposed together */
 
 /* A matrix anywhere in memory: data[m * row_stride + n * column_stride]. */
 typedef struct {
@@ -187,29 +188,31 @@ FS_INLINE ptrdiff_t fs_packed_size(ptrdiff_t K, ptrdiff_t N) {
     return (N + NR - 1) / NR * NR * K;
 }
 
-/* Transpose VL vectors of VL numbers. */
-FS_INLINE void fs_transpose(VEC *v) {
-    VEC w[FS_BYTES / sizeof(real)];
+/* v[k][n] = x[n * ld + k] for k < SQUARE and n < VL. A vector is put together from pieces of its
+ * rows, in which squares of numbers are then transposed. */
+FS_INLINE void fs_load_transposed(const real *x, ptrdiff_t ld, VEC *v) {
+    const ptrdiff_t distance = SQUARE * ld * (ptrdiff_t)sizeof(real);
+    VEC w[SQUARE];
 #pragma GCC unroll 4
-    for (int stage = 1; stage < VL; stage *= 2) {
-#pragma GCC unroll 8
-        for (int i = 0; i < VL / 2; i++) {
-            w[2 * i] = FS(FS_LOW)(v[i], v[i + VL / 2]);
-            w[2 * i + 1] = FS(FS_HIGH)(v[i], v[i + VL / 2]);
+    for (int i = 0; i < SQUARE; i++) v[i] = (VEC)fs_load_pieces((const char *)(x + i * ld), distance);
+#pragma GCC unroll 2
+    for (int stage = 1; stage < SQUARE; stage *= 2) {
+#pragma GCC unroll 2
+        for (int i = 0; i < SQUARE / 2; i++) {
+            w[2 * i] = FS(FS_LOW)(v[i], v[i + SQUARE / 2]);
+            w[2 * i + 1] = FS(FS_HIGH)(v[i], v[i + SQUARE / 2]);
         }
-#pragma GCC unroll 16
-        for (int i = 0; i < VL; i++) v[i] = w[i];
+#pragma GCC unroll 4
+        for (int i = 0; i < SQUARE; i++) v[i] = w[i];
     }
 }
 
-/* VL x VL numbers, rows ld apart, transposed to rows NR apart. */
+/* The same into rows NR apart. */
 FS_INLINE void fs_copy_transposed(const real *x, ptrdiff_t ld, real *out) {
-    VEC v[FS_BYTES / sizeof(real)];
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) v[i] = *(const MEM *)(x + i * ld);
-    fs_transpose(v);
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) *(MEM *)(out + i * NR) = v[i];
+    VEC v[SQUARE];
+    fs_load_transposed(x, ld, v);
+#pragma GCC unroll 4
+    for (int i = 0; i < SQUARE; i++) *(MEM *)(out + i * NR) = v[i];
 }
 
 /* Load n <= VL numbers; the other lanes are zero. */
@@ -229,7 +232,7 @@ static void fs_pack_strip(const fs_matrix *b, ptrdiff_t first, real *out) {
     if (cs == 1)
         for (; k < K; k++) *(MEM *)(out + k * NR) = fs_load(from + k * rs, columns);
     else if (rs == 1 && columns >= VL)
-        for (; k + VL <= K; k += VL) fs_copy_transposed(from + k, cs, out + k * NR);
+        for (; k + SQUARE <= K; k += SQUARE) fs_copy_transposed(from + k, cs, out + k * NR);
     for (; k < K; k++)
         for (ptrdiff_t n = 0; n < VL; n++)
             out[k * NR + n] = n < columns ? from[k * rs + n * cs] : 0;
@@ -359,52 +362,7 @@ static void fs_multiply(const fs_product *p, real *scratch) {
         }
 }
 
-/* ---- one or two rows on a weight as it is ------------------------------------------------- */
-
-/* VL columns of c. Here b_panel is the distance of b's columns, each contiguous along k, of which
- * N <= VL exist. */
-FS_INLINE void fs_tile_along_k(const int M, const fs_product *p) {
-    VEC sum[FS_THIN], base = fs_load(p->bias, p->bias ? p->N : 0);
-#pragma GCC unroll 2
-    for (int m = 0; m < M; m++) {
-        sum[m] = base;
-        if (p->accumulate) sum[m] += fs_load(p->c + m * p->c_row, p->N);
-    }
-    for (ptrdiff_t k = 0; k < p->K; k += VL) {
-        const ptrdiff_t depth = p->K - k < VL ? p->K - k : VL;
-        VEC v[FS_BYTES / sizeof(real)];
-        if (depth == VL && p->N == VL) {
-#pragma GCC unroll 16
-            for (int n = 0; n < VL; n++) v[n] = *(const MEM *)(p->b + n * p->b_panel + k);
-        } else {
-            for (int n = 0; n < VL; n++)
-                v[n] = fs_load(p->b + n * p->b_panel + k, n < p->N ? depth : 0);
-        }
-        fs_transpose(v);
-#pragma GCC unroll 16
-        for (int i = 0; i < VL; i++)
-            if (i < depth)
-#pragma GCC unroll 2
-                for (int m = 0; m < M; m++) {
-                    VEC left = p->a[m * p->a_row + (k + i) * p->a_step] - (VEC){0};
-                    sum[m] = FS(fs_vfma)(left, v[i], sum[m]);
-                }
-    }
-    for (int m = 0; m < M; m++)
-        memcpy(p->c + m * p->c_row, &sum[m], (size_t)p->N * sizeof(real));
-}
-
-static void fs_multiply_along_k(const fs_product *p) {
-    for (ptrdiff_t n = 0; n < p->N; n += VL) {
-        fs_product part = *p;
-        part.N = p->N - n < VL ? p->N - n : VL;
-        part.b = p->b + n * p->b_panel;
-        part.c = p->c + n;
-        part.bias = p->bias ? p->bias + n : NULL;
-        if (p->M == 1) fs_tile_along_k(1, &part);
-        else fs_tile_along_k(2, &part);
-    }
-}
+#include "_gemm_along_k.h"
 
 /* ---- any matrices ------------------------------------------------------------------------- */
 
@@ -412,6 +370,11 @@ static void fs_multiply_along_k(const fs_product *p) {
 FS_INLINE int fs_is_read_in_place(ptrdiff_t M, const fs_matrix *b) {
     int stays = b->rows * b->columns * (ptrdiff_t)sizeof(real) <= FS_L2_BYTES;
     return b->column_stride == 1 && (M <= FS_THIN || (M <= FS_SMALL_M && stays));
+}
+
+/* Whether b lies along k and too few rows use it to pay for packing. */
+FS_INLINE int fs_is_read_along_k(ptrdiff_t M, const fs_matrix *b) {
+    return M <= FS_ALONG_K && b->row_stride == 1 && (b->columns == 1 || b->column_stride != 1);
 }
 
 /* c (+)= a @ b + bias for columns n and after, of which blocks of b are packed. */
@@ -444,7 +407,7 @@ static int fs_gemm(const fs_matrix *a, const fs_matrix *b, const fs_matrix *c, i
     const ptrdiff_t in_place = fs_is_read_in_place(M, b) ? N / NR * NR : 0, rest = N - in_place;
     fs_product p = {M, N, K, a->data, a->row_stride, a->column_stride, b->data, NR, b->row_stride,
                     c->data, c->row_stride, accumulate, bias};
-    if (M <= FS_THIN && b->row_stride == 1 && b->column_stride != 1) {
+    if (fs_is_read_along_k(M, b)) {
         p.b_panel = b->column_stride;
         fs_multiply_along_k(&p);
         return 1;

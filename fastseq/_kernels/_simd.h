@@ -21,16 +21,22 @@
 #define FS_MR 6     /* rows of the micro-tile */
 #define FS_NV 4     /* its vectors: 6 x 4 accumulators, 4 of b, 1 of a, 29 of 32 registers */
 #define FS_MS 8     /* distance of its columns of a when packed */
+#define FS_ALONG_K 6      /* rows for which a b that lies along k is not packed */
+#define FS_ALONG_GROUPS 1 /* vectors of its columns that are computed at a time */
 #elif defined(__AVX2__)
 #define FS_BYTES 32
 #define FS_MR 6
 #define FS_NV 2     /* 6 x 2 accumulators, 2 of b, 1 of a, 15 of 16 registers */
 #define FS_MS 8
+#define FS_ALONG_K 4
+#define FS_ALONG_GROUPS 2
 #else
 #define FS_BYTES 16
 #define FS_MR 4
 #define FS_NV 2
 #define FS_MS 4
+#define FS_ALONG_K 4
+#define FS_ALONG_GROUPS 2
 #endif
 
 #define FS_INLINE static inline __attribute__((always_inline))
@@ -98,18 +104,35 @@ FS_INLINE double fs_residual_d(double a, double b, double y) {
 #endif
 }
 
-/* Interleave the lower (upper) halves of two vectors: the butterfly of a transposition. */
+/* A vector of pieces of 16 bytes that lie `distance` bytes apart. */
+FS_INLINE fs_vec_f fs_load_pieces(const char *x, ptrdiff_t distance) {
 #if FS_BYTES == 64
-#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,16,1,17,2,18,3,19,4,20,5,21,6,22,7,23)
-#define FS_HIGH_f(a, b) \
-    __builtin_shufflevector(a, b, 8,24,9,25,10,26,11,27,12,28,13,29,14,30,15,31)
-#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,8,1,9,2,10,3,11)
-#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 4,12,5,13,6,14,7,15)
+    const float *y = (const float *)(x + 2 * distance);
+    __m256 low = _mm256_loadu2_m128((const float *)(x + distance), (const float *)x);
+    __m256 high = _mm256_loadu2_m128((const float *)((const char *)y + distance), y);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 #elif FS_BYTES == 32
-#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,8,1,9,2,10,3,11)
-#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 4,12,5,13,6,14,7,15)
-#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,4,1,5)
-#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 2,6,3,7)
+    return _mm256_loadu2_m128((const float *)(x + distance), (const float *)x);
+#else
+    (void)distance;
+    return *(const fs_mem_f *)x;
+#endif
+}
+
+/* Interleave the lower (upper) halves of every 16 bytes of two vectors: the butterfly of a
+ * transposition. */
+#if FS_BYTES == 64
+#define FS_LOW_f(a, b) \
+    __builtin_shufflevector(a, b, 0,16,1,17, 4,20,5,21, 8,24,9,25, 12,28,13,29)
+#define FS_HIGH_f(a, b) \
+    __builtin_shufflevector(a, b, 2,18,3,19, 6,22,7,23, 10,26,11,27, 14,30,15,31)
+#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,8, 2,10, 4,12, 6,14)
+#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,9, 3,11, 5,13, 7,15)
+#elif FS_BYTES == 32
+#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,8,1,9, 4,12,5,13)
+#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 2,10,3,11, 6,14,7,15)
+#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,4, 2,6)
+#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,5, 3,7)
 #else
 #define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,4,1,5)
 #define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 2,6,3,7)
