@@ -1,4 +1,4 @@
-"""What a call of `layer_forward` and `layer_backward` promises beside right numbers."""
+"""Promises of `layer_forward` and `layer_backward` beside right numbers."""
 
 import itertools
 from dataclasses import replace
