@@ -80,6 +80,7 @@ class Network(Module):
         self.random = np.random.default_rng(config.seed)
         self._make_parameters(vocabulary_size)
         self.flatten_parameters()
+        self.reset_parameters()
         self._pending = PendingCalls()
         self._dropout = (config.dropout,) * config.num_layers
         self._stack = Stack([[self._layer(n)] for n in range(config.num_layers)])
@@ -91,13 +92,18 @@ class Network(Module):
             if not hasattr(self, group):
                 setattr(self, group, _Parameters())
             one_hot = key == "weight_ih_l0" and self.config.embedding_size is None
-            values = initial_values(name, shape, self.config, self.random)
             parameter = Parameter(
-                (values.T if one_hot else values).astype(self.dtype),
+                np.zeros(shape[::-1] if one_hot else shape, self.dtype),
                 row_sparse=one_hot or (group == "embedding" and not self.config.tie_weights),
                 transposed=one_hot,
             )
             setattr(getattr(self, group), key, parameter)
+
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all parameters; see `initial_values`."""
+        for name, parameter in self.named_parameters():
+            view = parameter.public_view()
+            view[...] = initial_values(name, view.shape, self.config, self.random)
 
     def _layer(self, n: int) -> Recurrence:
         one_hot = n == 0 and self.config.embedding_size is None

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..checks import check_int, check_positive
 from ..lm import LanguageModel, State
+from ..lm.network import initial_values
 from ..lm.sampling import MAX_SAMPLE_LENGTH
 from ..nn import init
 from ..optim import Adagrad
@@ -251,10 +252,9 @@ class ExperimentRun:
         self.task, self.settings = task, settings
         self.updates = 0
         cell, seed = task.experiment.cell, settings.seed
-        self.lm = LanguageModel(
+        self.lm = PublishedModel(
             task.vocabulary, cell, settings.hidden_size, forget_bias=0.0, seed=seed
         )
-        set_published_weights(self.lm)
         # The published cells have one bias. Training the second one too would double its rate.
         trained = [p for name, p in self.lm.named_parameters() if name != "rnn.bias_hh_l0"]
         self._optimizer = Adagrad(
@@ -290,6 +290,23 @@ class ExperimentRun:
             [self._first], self.settings.sample_length, state=self._state, seed=seed
         )
         return self.lm.vocabulary.decode(drawn.ids)
+
+
+class PublishedModel(LanguageModel):
+    """A model that draws its weights as the published program does."""
+
+    def reset_parameters(self) -> None:
+        """Draw the published weights; biases have their usual values.
+
+        The random numbers are those that follow a usual model's initial weights.
+        """
+        names = dict(self.named_parameters())
+        weights = sum(p.size for name, p in names.items() if "bias" not in name)
+        self.random.bit_generator.advance(weights)  # type: ignore[attr-defined]  # PCG64 has it
+        for name, parameter in names.items():
+            if "bias" in name:
+                parameter.data = initial_values(name, parameter.shape, self.config, self.random)
+        set_published_weights(self)
 
 
 def set_published_weights(lm: LanguageModel) -> None:

@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from fastseq.lm.config import ModelConfig
 from fastseq.lm.network import Network, State
+from fastseq.nn import cross_entropy
 
 V = 5
 KINDS = {
@@ -141,6 +143,57 @@ def test_step_agrees_with_losses(cell):
         log_probs, state = network.step(inputs[t], state)
         np.testing.assert_allclose(np.exp(log_probs).sum(1), 1.0)
         np.testing.assert_allclose(-log_probs[np.arange(3), targets[t]], losses[t])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_and_backward_are_the_whole_update(kind):
+    """Logits, a loss of one's own and backward give what the fused loss gives."""
+    options, (T, B) = KINDS[kind]
+    fused, apart = build(**options), build(**options)
+    inputs, targets = window(T, B)
+    state = random_state(fused, B)
+    loss, end = fused.forward_backward(inputs, targets, state)
+    apart.zero_grad()
+    logits, other_end = apart.forward(inputs, state)
+    assert logits.shape == (T, B, V)
+    ours, grad = cross_entropy(logits.reshape(T * B, V), targets.reshape(-1))
+    apart.backward(grad.reshape(T, B, V))
+    assert ours * T * B == pytest.approx(loss, rel=1e-12)
+    assert np.array_equal(end.h, other_end.h)
+    want = gradients(fused)
+    for name, gradient in gradients(apart).items():
+        np.testing.assert_allclose(gradient, want[name], rtol=1e-10, atol=1e-14, err_msg=name)
+    with pytest.raises(RuntimeError, match="no forward call"):
+        apart.backward(grad.reshape(T, B, V))
+
+
+@pytest.mark.parametrize("kind", ["embedding, table", "two layers"])
+def test_several_forward_calls_before_backward(kind):
+    network, (T, B) = build(**KINDS[kind][0]), KINDS[kind][1]
+    calls = [window(T, B, seed)[0] for seed in (1, 2)]
+    rng = np.random.default_rng(3)
+    grads = [rng.normal(size=(T, B, V)) for _ in calls]
+    for inputs, grad in zip(calls, grads, strict=True):
+        network.forward(inputs)
+        network.backward(grad)
+    want = gradients(network)
+    network.zero_grad()
+    for inputs in calls:
+        network.forward(inputs)
+    for grad in reversed(grads):
+        network.backward(grad)
+    for name, gradient in gradients(network).items():
+        np.testing.assert_allclose(gradient, want[name], rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_one_model_serves_many_threads(cell):
+    network = build(cell=cell, embedding_size=4, num_layers=2, hidden_size=24).eval()
+    windows = [window(20, 3, seed) for seed in range(8)]
+    want = [network.losses(*one)[0].tobytes() for one in windows]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda n: network.losses(*windows[n % 8])[0].tobytes(), range(400)))
+    assert got == want * 50
 
 
 def test_dropout_acts_in_training_only():

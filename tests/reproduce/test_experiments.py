@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from fastseq import get_backend, use_backend
 from fastseq.lm import LanguageModel
+from fastseq.nn import init
 from fastseq.reproduce.experiments import (
     EXPERIMENTS,
     ExperimentRun,
+    PublishedModel,
     Settings,
     choose,
     prepare,
@@ -160,6 +162,23 @@ def test_published_weights(cell, bounds):
             bound = bounds[name]
             assert 0.99 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
             assert abs(values.mean()) < 0.05 * bound
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_the_published_model_draws_its_weights_once(monkeypatch, cell):
+    """Its numbers are those of a usual model whose weights are drawn again."""
+    vocabulary = Vocabulary.codes(50)
+    usual = LanguageModel(vocabulary, cell, 7, forget_bias=0.0, seed=3)
+    set_published_weights(usual)
+    drawn = []
+    uniform = init.uniform_
+    monkeypatch.setattr(init, "uniform_", lambda *a: drawn.append(a[0].size) or uniform(*a))
+    model = PublishedModel(vocabulary, cell, 7, forget_bias=0.0, seed=3)
+    weights = [p.size for name, p in model.named_parameters() if "bias" not in name]
+    assert drawn == weights
+    for name, array in usual.state_dict().items():
+        assert array.tobytes() == model.state_dict()[name].tobytes(), name
+    assert usual.random.random() == model.random.random()
 
 
 @each_experiment
