@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from mmap import mmap
 
 import numpy as np
 
@@ -9,18 +10,15 @@ CACHE_LINE = 64  # bytes
 _MIN_BYTES = 128 << 10  # malloc does not give smaller pieces back to the system
 _MAX_FREE_BYTES = 256 << 20  # of one size that wait to be used again; one is always kept
 
-# Memory and the offset of its first cache line, by size. A deque's operations need no lock.
-_free: dict[int, deque[tuple[bytearray, int]]] = {}
+_free: dict[int, deque[mmap]] = {}  # whole pages by size; a deque's operations need no lock
 
 
 class _Block(np.ndarray):
-    """The owner of a piece of memory, base of the array that uses it and of all its views."""
-
-    start: int  # of the first cache line
+    """The owner of some pages, base of the array that uses them and of all its views."""
 
     def __del__(self) -> None:
-        if isinstance(self.base, bytearray):
-            _free[len(self.base)].append((self.base, self.start))
+        if isinstance(self.base, mmap):
+            _free[self.nbytes].append(self.base)
 
 
 def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -32,17 +30,20 @@ def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < _MIN_BYTES:
         return np.empty(shape, dtype)
-    size = 1 << (nbytes + CACHE_LINE - 1).bit_length()
+    size = _rounded(nbytes)
     if size not in _free:
         _free.setdefault(size, deque(maxlen=max(1, _MAX_FREE_BYTES // size)))
     try:
-        memory, start = _free[size].pop()
+        memory = _free[size].pop()
     except IndexError:
-        memory = bytearray(size)
-        start = -np.frombuffer(memory, np.uint8).ctypes.data % CACHE_LINE
-    block = _Block(size, np.uint8, memory)
-    block.start = start
-    return np.ndarray(shape, dtype, block, start)
+        memory = mmap(-1, size)
+    return np.ndarray(shape, dtype, _Block(size, np.uint8, memory))
+
+
+def _rounded(nbytes: int) -> int:
+    """The next of eight sizes between two powers of two, so that sizes that vary can share."""
+    step = max(1 << max(nbytes - 1, 1).bit_length() - 4, 4096)
+    return max(-(-nbytes // step), 1) * step
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

@@ -315,7 +315,7 @@ def set_published_weights(lm: LanguageModel) -> None:
     Weights of the RNN are uniform in ±√(1/V) (input) and ±√(1/H), those of the LSTM in ±0.05.
     """
     bounds = {
-        "rnn.weight_ih_l0": math.sqrt(1 / len(lm.vocabulary)),
+        "rnn.weight_ih_l0": math.sqrt(1 / lm.vocabulary_size),
         "rnn.weight_hh_l0": math.sqrt(1 / lm.config.hidden_size),
         "head.weight": math.sqrt(1 / lm.config.hidden_size),
     }
