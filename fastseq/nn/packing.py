@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from ..backend import kernels
+from .checks import as_kernel_array
+
 
 class Packing:
     """The order in which kernels take a batch of sequences of different lengths.
@@ -25,25 +28,35 @@ class Packing:
     """
 
     def __init__(self, lengths: np.ndarray, T: int) -> None:
+        B = len(lengths)
         self._order = np.argsort(-lengths, kind="stable")
         steps = np.arange(lengths.max())
-        self.batch_sizes = np.searchsorted(np.sort(lengths), steps, side="right")
-        self.batch_sizes = len(lengths) - self.batch_sizes
-        ordered = self._order[None, :].repeat(len(steps), axis=0)
-        active = np.arange(len(lengths))[None, :] < self.batch_sizes[:, None]
-        self._step = steps[:, None].repeat(len(lengths), axis=1)[active]
-        self._sequence = ordered[active]
-        self.rows = len(self._step)
+        self.batch_sizes = B - np.searchsorted(np.sort(lengths), steps, side="right")
+        active = np.arange(B) < self.batch_sizes[:, None]
+        step, place = np.nonzero(active)
+        sequence = self._order[place]
+        self.rows = len(step)
+        # Places of the packed rows in a padded batch, by its layout.
+        self._time_major, self._batch_major = step * B + sequence, sequence * T + step
+        self._source = np.full(T * B, -1)
+        self._source[self._time_major] = np.arange(self.rows)
+        self._padding = np.flatnonzero(self._source < 0)
+        self._source[self._padding] = 0
 
     def pack(self, padded: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Copy the rows of a (T, B, ·) array that are no padding to `out`, of shape (N, ·)."""
-        out[...] = padded[self._step, self._sequence]
+        places, batch_major = self._time_major, padded.swapaxes(0, 1)
+        if batch_major.flags.c_contiguous and not padded.flags.c_contiguous:
+            places, padded = self._batch_major, batch_major
+        table = as_kernel_array(padded, out.dtype).reshape(-1, out.shape[1])
+        kernels(out.dtype).gather_rows(table, places, None, out)
         return out
 
     def unpack(self, packed: np.ndarray, padded: np.ndarray) -> np.ndarray:
         """Copy packed rows to their places in a (T, B, ·) array; the padding becomes zero."""
-        padded[...] = 0
-        padded[self._step, self._sequence] = packed
+        k, rows = kernels(padded.dtype), padded.reshape(-1, padded.shape[2])
+        k.gather_rows(packed, self._source, None, rows)
+        k.clear_rows(rows, self._padding)
         return padded
 
     def sort(self, states: np.ndarray) -> np.ndarray:
