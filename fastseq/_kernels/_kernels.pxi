@@ -12,6 +12,7 @@ include "_rnn.pxi"
 include "_lstm.pxi"
 include "_gru.pxi"
 include "_recurrence.pxi"
+include "_layer.pxi"
 include "_decode.pxi"
 include "_step.pxi"
 

@@ -64,42 +64,31 @@ cdef class PackedStack:
 
     cdef int place(self, Py_ssize_t k, object weights, real **end) except -1:
         """Pack one layer; while `memory` is NULL, only measure it."""
-        cdef Py_ssize_t GH = self.cell.gates * self.H
         cdef StackLayer *layer = &self.layers[k]
-        cdef Matrix biases[2]
-        cdef Matrix w_ih, w_hh, w_hr
-        (w_ih_, w_hh_, b_ih, b_hh, w_hr_) = weights
-        require(w_hh_, "w_hh")
-        require_both(b_ih, b_hh)
-        if k:
-            require(w_ih_, "w_ih")
-        w_ih = as_matrix(w_ih_, "w_ih", GH, self.P if k else -1)
-        w_hh, w_hr = as_matrix(w_hh_, "w_hh", GH, self.P), as_matrix(w_hr_, "w_hr", self.P, self.H)
-        biases[0], biases[1] = as_matrix(b_ih, "b_ih", 1, GH), as_matrix(b_hh, "b_hh", 1, GH)
+        cdef Recurrence q  # of which only the weights are used
+        cdef Py_ssize_t GH = self.cell.gates * self.H
+        q.cell, q.P = self.cell, self.P
+        require(weights.w_hh, "w_hh")
+        expect(len(weights.w_hh), GH, "w_hh: rows")
+        open_weights(&q, weights, k > 0)
         if k == 0:
-            self.inputs = w_ih.columns if w_ih_ is not None else 0
-        if w_hr_ is None:
-            expect(self.P, self.H, "w_hh: columns")
+            self.inputs = q.w_ih.columns
+        else:
+            expect(q.w_ih.columns, self.P, "w_ih: columns")
         layer.bias = take_aligned(end, GH)
-        layer.inner_bias = NULL
-        if b_hh is not None:
-            layer.inner_bias = take_aligned(end, GH)
+        layer.inner_bias = NULL if q.inner_bias == NULL else take_aligned(end, GH)
         if self.memory == NULL:
-            take_aligned(end, packed_size(w_ih.columns, GH))
+            take_aligned(end, packed_size(q.w_ih.columns, GH))
             take_aligned(end, packed_size(self.P, GH))
             take_aligned(end, packed_size(self.H, self.P))
             return 0
         memset(layer.bias, 0, GH * sizeof(real))
-        if b_ih is not None:
-            add_biases(self.cell, self.H, biases, layer.bias)
-        if b_hh is not None:
-            memcpy(layer.inner_bias, biases[1].data, GH * sizeof(real))
-            layer.inner_bias += GH - self.cell.inner_gates * self.H
-        if w_ih_ is not None:
-            layer.w_ih = pack_weight(w_ih, end)
-        layer.w_hh = pack_weight(w_hh, end)
-        if w_hr_ is not None:
-            layer.w_hr = pack_weight(w_hr, end)
+        if q.b_ih.data != NULL:
+            add_biases(self.cell, q.b_ih, q.b_hh, layer.bias)
+        if q.inner_bias != NULL:
+            memcpy(layer.inner_bias, q.inner_bias, self.cell.inner_gates * self.H * sizeof(real))
+        layer.w_ih, layer.w_hh = pack_weight(q.w_ih, end), pack_weight(q.w_hh, end)
+        layer.w_hr = pack_weight(q.w_hr, end)
         return 0
 
     def step(self, x, h, c):
@@ -248,9 +237,11 @@ cdef class PackedStack:
 
 
 cdef Packed pack_weight(Matrix w, real **end) noexcept nogil:
-    """Pack w (N, K) as the right side of x @ wᵀ."""
+    """Pack w (N, K), if there is one, as the right side of x @ wᵀ."""
     cdef Matrix right = transposed(w)
     cdef Packed packed = Packed(REAL, right.rows, right.columns, NULL)
+    if w.data == NULL:
+        return packed
     packed.data = take_aligned(end, packed_size(packed.K, packed.N))
     fs_pack(&right, packed.data)
     return packed
