@@ -143,3 +143,57 @@ class Draw(NamedTuple):
     min_p: float
     penalty: float
     allowed: Array | None
+
+
+class LinearGrads(NamedTuple):
+    """Gradients of a linear layer's input (M, H), weight (V, H) and bias (V,) or None."""
+
+    dh: Array
+    dw: Array
+    db: Array | None
+
+
+class Clip(NamedTuple):
+    """How an update changes a gradient: clip(scale · g, ±limit) + weight_decay · p."""
+
+    scale: float
+    limit: float
+    weight_decay: float
+
+
+class SGDOptions(NamedTuple):
+    """Options of `sgd`."""
+
+    lr: float
+    momentum: float
+    dampening: float
+    nesterov: bool
+    first: bool
+
+
+class AdagradOptions(NamedTuple):
+    """Options of `adagrad`."""
+
+    lr: float
+    eps: float
+    eps_inside: bool
+
+
+class RMSpropOptions(NamedTuple):
+    """Options of `rmsprop`."""
+
+    lr: float
+    alpha: float
+    eps: float
+    momentum: float
+
+
+class AdamOptions(NamedTuple):
+    """Options of `adam`."""
+
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    step: int
+    decoupled: bool

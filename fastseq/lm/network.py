@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.arguments import LinearGrads
+from .._kernels.records import LinearGrads
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats

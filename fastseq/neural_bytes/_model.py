@@ -11,8 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._kernels.arguments import AdagradOptions, Clip
-from .._kernels.records import LayerCall
+from .._kernels.records import AdagradOptions, Clip, LayerCall
 from ..backend import kernels
 from ..checks import check_int, check_real
 from ._gradients import Columns, Gradients

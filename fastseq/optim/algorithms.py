@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._kernels.arguments import (
+from .._kernels.records import (
     AdagradOptions,
     AdamOptions,
     Clip,

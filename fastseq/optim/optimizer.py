@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._kernels.arguments import Clip
+from .._kernels.records import Clip
 from ..backend import kernels
 from ..checks import check_mapping
 from ..nn import Parameter

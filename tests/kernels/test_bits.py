@@ -13,9 +13,8 @@ from test_decode import decode, network
 from updates import UPDATES
 
 from fastseq import backend
-from fastseq._kernels.arguments import Clip, LinearGrads, SGDOptions
 from fastseq._kernels.cells import CELLS as TABLE
-from fastseq._kernels.records import Weights
+from fastseq._kernels.records import Clip, LinearGrads, SGDOptions, Weights
 
 # -- everything that a build computes, as one dictionary of arrays -------------------------
 

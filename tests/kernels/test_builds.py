@@ -16,9 +16,8 @@ from updates import UPDATES
 
 from fastseq import _kernels
 from fastseq._kernels import oracle
-from fastseq._kernels.arguments import Clip
 from fastseq._kernels.cells import CELLS as TABLE
-from fastseq._kernels.records import Gradients, LayerCall, Saved, Weights
+from fastseq._kernels.records import Clip, Gradients, LayerCall, Saved, Weights
 
 # -- the builds themselves -----------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from compare import LAYOUTS, assert_close, frozen, laid_out, same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastseq._kernels.arguments import LinearGrads
+from fastseq._kernels.records import LinearGrads
 
 
 def normal(rng, dtype, *shape):

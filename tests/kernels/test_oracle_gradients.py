@@ -9,8 +9,7 @@ import pytest
 from cases import CELLS, GRADIENT_CELLS, HEADS
 from compare import same_bits
 
-from fastseq._kernels.arguments import LinearGrads
-from fastseq._kernels.records import Weights
+from fastseq._kernels.records import LinearGrads, Weights
 
 STEP = 1e-5  # truncation and rounding both leave errors near 1e-10
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from fastseq._kernels.arguments import (
+from fastseq._kernels.records import (
     AdagradOptions,
     AdamOptions,
     Clip,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from compare import drawn
 
-from fastseq._kernels.arguments import AdagradOptions, AdamOptions, RMSpropOptions, SGDOptions
+from fastseq._kernels.records import AdagradOptions, AdamOptions, RMSpropOptions, SGDOptions
 
 
 class Update(NamedTuple):

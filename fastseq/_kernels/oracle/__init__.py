@@ -4,7 +4,7 @@ Only floats, lists and ``math`` are used, no NumPy arithmetic. Each function has
 the compiled kernel of its name. It reads the arrays into nested lists, computes, and writes the
 results into the arguments marked OUT (written), INOUT (read, then written) or ACC (added to).
 Arguments without a mark are only read. Values that belong together come as one tuple, see
-`fastseq._kernels.arguments`. The code is written for clarity, not for speed.
+`fastseq._kernels.records`. The code is written for clarity, not for speed.
 
 Notation
 --------
