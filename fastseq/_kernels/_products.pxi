@@ -43,12 +43,15 @@ cdef inline void add_matrix(Matrix a, Matrix out) noexcept nogil:
 
 
 cdef void add_all_rows(Matrix a, real *out) noexcept nogil:
-    cdef Py_ssize_t m, n, columns = a.columns, row_stride = a.row_stride
-    cdef const real *row = a.data
-    for m in range(a.rows):
-        for n in range(columns):
-            out[n] += row[n]
-        row += row_stride
+    """out += a[0], then a[1], and so on: four rows at a time, so that out is seldom read."""
+    cdef const real *r = a.data
+    cdef Py_ssize_t m, n, N = a.columns, ld = a.row_stride
+    for m in range(a.rows // 4):
+        for n in range(N):
+            out[n] = out[n] + r[n] + r[ld + n] + r[2 * ld + n] + r[3 * ld + n]
+        r += 4 * ld
+    for m in range(a.rows % 4):
+        add_row(r + m * ld, N, out)
 
 
 cdef struct RowSum:
