@@ -271,6 +271,26 @@ def test_a_row_of_a_product(k, dtype, rng, M, N, K):
         assert same_bits(row[0], whole[m])
 
 
+@pytest.mark.parametrize("M", range(1, 8))
+@pytest.mark.parametrize(
+    ("N", "K"), [(n, k) for n in (1, 3, 8, 17, 31, 64, 79) for k in (0, 1, 6, 15, 16, 33, 130)]
+)
+def test_a_weight_is_read_in_any_layout(compiled, dtype, rng, M, N, K):
+    """Few rows take a weight that lies along K as it is; in other layouts it is packed."""
+    a, bias, start = (rng.normal(size=s).astype(dtype) for s in ((M, K), N, (M, N)))
+    w = rng.normal(size=(N, K)).astype(dtype)
+    cut = np.full((N, K + 3), np.nan, dtype)[:, 2 : K + 2]
+    strided = np.full((N, 2 * K + 1), np.nan, dtype)[:, : 2 * K : 2]
+    cut[...], strided[...] = w, w
+    for b, accumulate in ((None, False), (bias, False), (None, True), (bias, True)):
+        results = []
+        for left, weight in ((a, strided), (a, w), (np.asfortranarray(a), cut)):
+            out = start.copy()
+            compiled.matmul(left, weight.T, out, b, accumulate)
+            results.append(out)
+        assert all(same_bits(results[0], other) for other in results[1:])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("case", ROWS, ids=str)
 def test_what_is_not_finite_stays_in_its_row(compiled, dtype, case, value):
