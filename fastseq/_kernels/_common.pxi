@@ -283,6 +283,11 @@ cdef inline real *take_aligned(real **memory, Py_ssize_t count) noexcept nogil:
     return take(memory, units(count, 64) * 64)
 
 
+cdef inline Matrix take_matrix(real **memory, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """A matrix in the next part of a workspace."""
+    return matrix(take_aligned(memory, rows * columns), rows, columns)
+
+
 # ---- products -----------------------------------------------------------------------------------
 
 cdef struct Gemm:

@@ -79,7 +79,8 @@ cdef Py_ssize_t nucleus(const DrawOptions *o, const double *weights, const Py_ss
     return limit
 
 
-cdef Py_ssize_t draw_one(const DrawOptions *o, const double *weights, double uniform) noexcept nogil:
+cdef Py_ssize_t draw_one(const DrawOptions *o, const double *weights,
+                         double uniform) noexcept nogil:
     """The first index whose cumulative weight exceeds uniform * total."""
     cdef double goal = uniform * row_sum(weights, o.V), mass = 0
     cdef Py_ssize_t v, last = 0

@@ -1,5 +1,5 @@
-# One call of one layer in one direction: input projection, recurrence, gradients of the parameters.
-# The specification is oracle/recurrence.py; records.py describes a call.
+# One call of one layer in one direction: input projection, recurrence, gradients of the
+# parameters. The specification is oracle/recurrence.py; records.py describes a call.
 
 # ---- gradients of the parameters ----------------------------------------------------------------
 
@@ -171,6 +171,7 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
     """
     cdef real *end = memory
     cdef Py_ssize_t GH = q.w_hh.rows, inner = q.cell.inner_gates * q.H, widest = max(q.P, q.H)
+    cdef Py_ssize_t size
     cdef real *zeros = take_aligned(&end, widest)
     if memory != NULL:
         memset(zeros, 0, widest * sizeof(real))
@@ -180,28 +181,28 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
             q.c0 = Matrix(zeros, q.B, q.H, 0, 1)
     q.bias = take_aligned(&end, GH)
     if not q.in_place:
-        q.packed_hh = take_aligned(&end, packed_size(GH, q.P) if backward
-                           else q.cell.gates * packed_size(q.P, q.H))
+        size = packed_size(GH, q.P) if backward else q.cell.gates * packed_size(q.P, q.H)
+        q.packed_hh = take_aligned(&end, size)
     if q.w_hr.data != NULL:
         q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
         if backward:
-            q.dh_total = matrix(take_aligned(&end, q.N * q.P), q.N, q.P)
-            q.d_unprojected = matrix(take_aligned(&end, q.B * q.H), q.B, q.H)
+            q.dh_total = take_matrix(&end, q.N, q.P)
+            q.d_unprojected = take_matrix(&end, q.B, q.H)
         elif not q.saves:
-            q.unprojected = matrix(take_aligned(&end, q.B * q.H), q.B, q.H)
+            q.unprojected = take_matrix(&end, q.B, q.H)
     q.product = Matrix(NULL, 0, 0, 0, 1)
     if inner:
-        q.product = matrix(take_aligned(&end, 2 * q.B * GH), 2 * q.B, GH)
+        q.product = take_matrix(&end, 2 * q.B, GH)
     if not q.saves:
-        q.gates = matrix(take_aligned(&end, q.N * GH), q.N, GH)
+        q.gates = take_matrix(&end, q.N, GH)
         q.c = q.inner = Matrix(NULL, 0, 0, 0, 1)
         if q.cell.has_c:
-            q.c = matrix(take_aligned(&end, 2 * q.B * q.H), 2 * q.B, q.H)
+            q.c = take_matrix(&end, 2 * q.B, q.H)
         if inner:
-            q.inner = matrix(take_aligned(&end, q.B * inner), q.B, inner)
+            q.inner = take_matrix(&end, q.B, inner)
     q.h_prev = Matrix(NULL, 0, 0, 0, 1)
     if gathers:
-        q.h_prev = matrix(take_aligned(&end, q.N * q.P), q.N, q.P)
+        q.h_prev = take_matrix(&end, q.N, q.P)
     q.scratch_size = units(scratch_size(q.B), 64) * 64
     q.scratch = take_aligned(&end, q.threads * q.scratch_size)
     return end - memory

@@ -6,7 +6,7 @@
 #    cache, the team cuts the columns of the state instead [1]: each thread packs and keeps its
 #    part of the weight, and all wait for each other at every step.
 # b. One step is a product of the rows that are active, then the pointwise part of each, while both
-#    are still in cache. Sequences are ordered by falling length, so that active rows are the first.
+#    are still in cache. Sequences are ordered by falling length: active rows are the first.
 # c. The state before a step comes from the neighbouring step, or, for a sequence that begins
 #    there, from the initial state: a step has up to two pieces of rows.
 # d. Weights are packed once for all steps; where they are used once or twice, read in place.

@@ -1,5 +1,5 @@
-# Reductions of one row, in a fixed number of lanes: the same bits for every build and any number of
-# threads. Generation reduces in double precision, whatever `real` is.
+# Reductions of one row, in a fixed number of lanes: the same bits for every build and any number
+# of threads. Generation reduces in double precision, whatever `real` is.
 
 cdef extern from *:
     """

@@ -125,12 +125,13 @@ cdef class PackedStack:
     cdef Py_ssize_t lay_out(self, StepWorkspace *w, Py_ssize_t B, real *memory) noexcept nogil:
         cdef real *end = memory
         cdef Py_ssize_t GH = self.cell.gates * self.H, inner = self.cell.inner_gates * self.H
-        w.gates, w.product = matrix(take_aligned(&end, B * GH), B, GH), matrix(take_aligned(&end, B * GH), B, GH)
-        w.h_prev = matrix(take_aligned(&end, B * self.P), B, self.P)
-        w.c_prev = matrix(take_aligned(&end, B * self.H), B, self.H)
-        w.inner = matrix(take_aligned(&end, B * inner), B, inner)
-        w.unprojected = matrix(take_aligned(&end, B * self.H), B, self.H)
-        w.logits = matrix(take_aligned(&end, B * self.V), B, self.V)
+        w.gates = take_matrix(&end, B, GH)
+        w.product = take_matrix(&end, B, GH)
+        w.h_prev = take_matrix(&end, B, self.P)
+        w.c_prev = take_matrix(&end, B, self.H)
+        w.inner = take_matrix(&end, B, inner)
+        w.unprojected = take_matrix(&end, B, self.H)
+        w.logits = take_matrix(&end, B, self.V)
         w.scratch = take_aligned(&end, scratch_size(B))
         return end - memory
 
