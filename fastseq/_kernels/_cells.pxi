@@ -9,17 +9,22 @@
 
 from .cells import BY_NAME
 
+# RowView that lie `stride` apart, from their first column on.
+cdef struct RowView:
+    real *data
+    Py_ssize_t stride
+
 # One step of some rows and columns. Gate g of a row begins at g * H of its gates, product and
-# inner products; the other matrices begin at the first column.
+# inner products; the other rows begin at the first column.
 cdef struct Pointwise:
     Py_ssize_t rows, columns, H
-    Matrix gates  # forward: pre-activations IN, activated OUT; backward: d pre-activations OUT
-    Matrix product  # of cells with inner gates: forward the recurrent product, backward d OUT
-    Matrix inner  # the inner gates' share of it, bias included; forward OUT, backward d OUT
+    RowView gates  # forward: pre-activations IN, activated OUT; backward: d pre-activations OUT
+    RowView product  # of cells with inner gates: forward the recurrent product, backward d OUT
+    RowView inner  # the inner gates' share of it, bias included; forward OUT, backward d OUT
     const real *inner_bias  # or NULL
-    Matrix h_prev, h, c_prev, c  # forward: h and c OUT
-    Matrix dh  # backward: d h IN; what reaches h_prev but not through the product OUT
-    Matrix dc  # backward: d c IN, d c_prev OUT
+    RowView h_prev, h, c_prev, c  # forward: h and c OUT
+    RowView dh  # backward: d h IN; what reaches h_prev but not through the product OUT
+    RowView dc  # backward: d c IN, d c_prev OUT
 
 ctypedef void (*PointwiseFunction)(const Pointwise *) noexcept nogil
 
@@ -43,5 +48,10 @@ cdef const Cell *cell_of(int id) except NULL:
     return &CELLS[id]
 
 
-cdef inline real *row(const Matrix *a, Py_ssize_t m) noexcept nogil:
-    return a.data + m * a.row_stride
+cdef inline real *row(const RowView *a, Py_ssize_t m) noexcept nogil:
+    return a.data + m * a.stride
+
+
+cdef inline RowView rows_from(const Matrix *a, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
+    """RowView of a matrix from an element on; of an absent matrix nobody reads them."""
+    return RowView(a.data + row * a.row_stride + column, a.row_stride)

@@ -15,7 +15,6 @@ from cpython.buffer cimport (
 from cython.parallel cimport parallel
 from libc.math cimport log, sqrt
 from libc.stdint cimport int64_t, uint8_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 import os
@@ -42,6 +41,10 @@ cdef extern from "_team.h" nogil:
     int team_member "fs_team_member"()
     void barrier "fs_team_wait"()
 
+cdef extern from "_memory.h" nogil:
+    void *allocate "fs_allocate"(Py_ssize_t count, size_t size)  # NULL: no memory left
+    void release "fs_release"(void *block)
+
 cdef extern from "_gemm.h" nogil:
     const int L2_WEIGHT_BYTES "FS_L2_BYTES"
     const Py_ssize_t PANEL "NR"  # columns of a packed panel
@@ -63,7 +66,6 @@ cdef extern from "_gemm.h" nogil:
         bint accumulate
         const real *bias
 
-    void *allocate "fs_allocate"(Py_ssize_t count, size_t size)
     Py_ssize_t packed_size "fs_packed_size"(Py_ssize_t K, Py_ssize_t N)
     Py_ssize_t scratch_size "fs_scratch_size"(Py_ssize_t M)
     void fs_pack(const Matrix *b, real *packed)
@@ -172,6 +174,10 @@ cdef inline Matrix matrix(const real *data, Py_ssize_t rows, Py_ssize_t columns,
                           Py_ssize_t row_stride=-1) noexcept nogil:
     """Rows of contiguous columns, by default without a gap between them."""
     return Matrix(<real *> data, rows, columns, columns if row_stride < 0 else row_stride, 1)
+
+
+cdef inline real *row_of(const Matrix *a, Py_ssize_t m) noexcept nogil:
+    return a.data + m * a.row_stride
 
 
 cdef inline Matrix transposed(Matrix a) noexcept nogil:
@@ -337,8 +343,13 @@ cdef struct Packed:
 cdef inline void multiply(Matrix a, const Packed *b, Matrix c, bint accumulate,
                           real *scratch) noexcept nogil:
     """c (+)= a @ b. scratch: `scratch_size(a.rows)` numbers."""
-    cdef Product p = Product(a.rows, b.N, b.K, a.data, a.row_stride, a.column_stride, b.data,
-                             b.K * PANEL, PANEL, c.data, c.row_stride, accumulate, NULL)
+    cdef Product p
+    # Field by field: a copy of the whole would wait for these writes.
+    p.M, p.N, p.K = a.rows, b.N, b.K
+    p.a, p.a_row, p.a_step = a.data, a.row_stride, a.column_stride
+    p.b, p.b_panel, p.b_row = b.data, b.K * PANEL, PANEL
+    p.c, p.c_row = c.data, c.row_stride
+    p.accumulate, p.bias = accumulate, NULL
     fs_multiply(&p, scratch)
 
 

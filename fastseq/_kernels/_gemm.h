@@ -19,9 +19,7 @@
 #ifndef FASTSEQ_GEMM_H
 #define FASTSEQ_GEMM_H
 
-#include <stdlib.h>
-#include <sys/mman.h>
-
+#include "_memory.h"
 #include "_real.h"
 #include "_simd.h"
 
@@ -62,18 +60,6 @@ typedef struct {
     int accumulate;
     const real *bias;
 } fs_product;
-
-/* Memory for the time of a kernel: whole cache lines, large pages where they pay, to be given to
- * free(). NULL: none left. */
-static void *fs_allocate(ptrdiff_t count, size_t size) {
-    void *memory = NULL;
-    size_t bytes = (size_t)(count > 0 ? count : 1) * size, page = 2 << 20;
-    if (posix_memalign(&memory, bytes < 2 * page ? 64 : page, bytes)) return NULL;
-#ifdef MADV_HUGEPAGE
-    if (bytes >= 2 * page) madvise(memory, bytes / page * page, MADV_HUGEPAGE);
-#endif
-    return memory;
-}
 
 /* ---- tiles -------------------------------------------------------------------------------- */
 
@@ -174,9 +160,13 @@ FS_INLINE void fs_tile_any(const fs_product *p) {
     else fs_tile_edge(p);
 }
 
-/* One or two rows, two panels (see b. above). */
-static __attribute__((noinline)) void fs_tile_thin(const fs_product *p) {
+/* One or two rows, two panels from column n on (see b. above). */
+static __attribute__((noinline)) void fs_tile_thin(const fs_product *whole, ptrdiff_t n) {
     const ptrdiff_t a_step = 1;
+    fs_product local = *whole, *p = &local; /* stays in registers */
+    p->b += n / NR * p->b_panel;
+    p->c += n;
+    p->bias = p->bias ? p->bias + n : NULL;
     switch (p->M) { FS_TILE_CASE(1, 2 * FS_NV); FS_TILE_CASE(2, 2 * FS_NV); }
 }
 #undef FS_TILE_CASE
@@ -291,10 +281,7 @@ FS_INLINE fs_product fs_columns(const fs_product *p, ptrdiff_t n, ptrdiff_t colu
 /* One or two rows: see b. above. Returns the columns done, whole pairs of panels. */
 static ptrdiff_t fs_block_thin(const fs_product *p) {
     ptrdiff_t n = 0;
-    for (; n + 2 * NR <= p->N; n += 2 * NR) {
-        fs_product pair = fs_columns(p, n, 2 * NR);
-        fs_tile_thin(&pair);
-    }
+    for (; n + 2 * NR <= p->N; n += 2 * NR) fs_tile_thin(p, n);
     return n;
 }
 
@@ -341,6 +328,10 @@ FS_INLINE ptrdiff_t fs_scratch_size(ptrdiff_t M) {
 /* A product on panels, block by block. scratch: see fs_scratch_size. */
 static void fs_multiply(const fs_product *p, real *scratch) {
     const int packs = p->a_step != 1;
+    if (!packs && p->M <= FS_MC && p->K <= FS_KC) {
+        fs_block(p);
+        return;
+    }
     for (ptrdiff_t m = 0; m < p->M; m += FS_MC)
         for (ptrdiff_t k = 0; k < p->K || k == 0; k += FS_KC) {
             fs_product block = *p;
@@ -420,7 +411,7 @@ static int fs_gemm(const fs_matrix *a, const fs_matrix *b, const fs_matrix *c, i
         fs_multiply(&columns, packed + size);
     }
     fs_multiply_packing(&p, b, in_place, packed, packed + size);
-    free(packed);
+    fs_release(packed);
     return 1;
 }
 

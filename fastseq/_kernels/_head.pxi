@@ -179,7 +179,7 @@ cdef bint head_forward(const Head *x, const Logits *y) noexcept nogil:
     for n in range(x.h.rows):
         peak = s.last_peak[n] - s.target_logit[n]
         x.losses[n] = 0 if x.targets[n] < 0 else <real> log(<double> y.total[n]) + peak
-    free(s.memory)
+    release(s.memory)
     return True
 
 
@@ -293,7 +293,7 @@ cdef bint head_backward_segment(HeadPass *j, Py_ssize_t first, Py_ssize_t last,
         w, dzT = block(x.w, first, 0, s.dz.rows, x.w.columns), transposed(dzT)
         done &= fs_gemm(&dzT, &w, &dh, first > begin, NULL)
         first += s.dz.rows
-    free(s.dz.data)
+    release(s.dz.data)
     return done
 
 
@@ -322,7 +322,7 @@ cdef bint head_backward(const Head *x, const Logits *y, int segments, int thread
     done = run(head_backward_part, &job, segments, threads)
     for s in range(segments - 1):
         add_matrix(matrix(job.dh + s * N * H, N, H), x.dh)
-    free(memory)
+    release(memory)
     return done
 
 
@@ -372,7 +372,7 @@ cdef bint head_blocks(const Head *x, Py_ssize_t rows, bint alone) noexcept nogil
         y = logits_columns(&whole, 0, part.h.rows)
         done &= head_block(&part, &y, alone)
         m += rows
-    free(whole.z.data)
+    release(whole.z.data)
     return done
 
 
@@ -419,7 +419,7 @@ cdef bint head_groups(const Head *x) noexcept nogil:
         add_matrix(part.dw, x.dw)
         if x.db != NULL:
             add_row(part.db, V, x.db)
-    free(job.grads)
+    release(job.grads)
     return done
 
 
@@ -440,7 +440,7 @@ cdef bint head_losses_part(void *job, int part, int parts) noexcept nogil:
         y = logits_columns(&whole, 0, some.h.rows)
         done &= head_forward(&some, &y)
         first += rows
-    free(whole.z.data)
+    release(whole.z.data)
     return done
 
 

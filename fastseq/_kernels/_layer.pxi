@@ -220,7 +220,7 @@ cdef real *prepare(Recurrence *q, object batch_sizes, bint backward, bint gather
     try:
         set_steps(q, batch_sizes, <Py_ssize_t *> memory)
     except BaseException:
-        free(memory)
+        release(memory)
         raise
     lay_out(q, memory + steps, backward, gathers)
     return memory
@@ -256,7 +256,7 @@ def layer_forward(call):
         copy_final(&q, &q.y, &q.h0, False, q.h_n)
         if q.cell.has_c:
             copy_final(&q, &q.c, &q.c0, not q.saves, q.c_n)
-        free(memory)
+        release(memory)
     if not done:
         raise MemoryError("layer_forward: no memory for packed panels")
 
@@ -336,6 +336,6 @@ def layer_backward(call, gradients):
                      d.w_hh.data != NULL and gathers_previous(&q, call))
     with nogil:
         done = run(backward_part, &q, 0, q.threads) and parameter_gradients(&q, &d)
-        free(memory)
+        release(memory)
     if not done:
         raise MemoryError("layer_backward: no memory for packed panels")

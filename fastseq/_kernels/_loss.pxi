@@ -42,7 +42,7 @@ cdef bint cross_entropy_part(void *job, int part, int parts) noexcept nogil:
     for m in range(part_start(z.rows, part, parts, 1), part_start(z.rows, part + 1, parts, 1)):
         x.losses[m] = row_loss(z.data + m * z.row_stride, x.targets[m], x.scale,
                                dz.data + m * dz.row_stride, z.columns)
-    free(spare)
+    release(spare)
     return True
 
 

@@ -102,15 +102,14 @@ cdef int find_pieces(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t
     if 0 <= prev < q.T:
         middle = max(first, min(last, batch_size(q, prev)))
     if middle > first:
-        pieces[0] = Piece(
-            first, middle - first,
-            part_of(&q.y, q.start[prev] + first, 0, middle - first, q.P),
-            part_of(&q.c, state_row(q, prev) + first, 0, middle - first, q.H))
+        pieces[0].first, pieces[0].count = first, middle - first
+        pieces[0].h_prev = part_of(&q.y, q.start[prev] + first, 0, middle - first, q.P)
+        pieces[0].c_prev = part_of(&q.c, state_row(q, prev) + first, 0, middle - first, q.H)
         count = 1
     if last > middle:
-        pieces[count] = Piece(middle, last - middle,
-                              part_of(&q.h0, middle, 0, last - middle, q.P),
-                              part_of(&q.c0, middle, 0, last - middle, q.H))
+        pieces[count].first, pieces[count].count = middle, last - middle
+        pieces[count].h_prev = part_of(&q.h0, middle, 0, last - middle, q.P)
+        pieces[count].c_prev = part_of(&q.c0, middle, 0, last - middle, q.H)
         count += 1
     return count
 
@@ -188,17 +187,17 @@ cdef void pack_backward(const Recurrence *q, ThreadSlice *slice, int part,
 
 # ---- forward ------------------------------------------------------------------------------------
 
-cdef void recurrent_product(const Recurrence *q, const ThreadSlice *slice, Matrix h_prev,
-                            Matrix out, bint accumulate) noexcept nogil:
+cdef inline void recurrent_product(const Recurrence *q, const ThreadSlice *slice,
+                                   const Matrix *h_prev, const Matrix *out,
+                                   bint accumulate) noexcept nogil:
     """out (+)= h_prev @ w_hhᵀ."""
-    cdef Matrix w = transposed(q.w_hh)
     cdef int g
     if q.in_place:
-        gemm(h_prev, w, out, accumulate, NULL)
+        gemm(h_prev[0], transposed(q.w_hh), out[0], accumulate, NULL)
         return
     for g in range(slice.products):
-        multiply(h_prev, &slice.w_hh[g],
-                 block(out, 0, g * q.H + slice.left, out.rows, slice.w_hh[g].N), accumulate,
+        multiply(h_prev[0], &slice.w_hh[g],
+                 block(out[0], 0, g * q.H + slice.left, out.rows, slice.w_hh[g].N), accumulate,
                  slice.scratch)
 
 
@@ -211,19 +210,19 @@ cdef void forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     cdef Pointwise p
     cdef Matrix out
     if q.cell.inner_gates:
-        recurrent_product(q, slice, piece.h_prev, block(q.product, first, 0, n, G * q.H), False)
+        out = block(q.product, first, 0, n, G * q.H)
     else:
-        recurrent_product(q, slice, piece.h_prev, block(q.gates, at, 0, n, G * q.H), True)
+        out = block(q.gates, at, 0, n, G * q.H)
+    recurrent_product(q, slice, &piece.h_prev, &out, q.cell.inner_gates == 0)
     p.rows, p.columns, p.H = n, columns, q.H
-    p.gates = block(q.gates, at, left, n, columns)
-    p.product = part_of(&q.product, first, left, n, columns)
-    p.inner = part_of(&q.inner, kept, left, n, columns)
+    p.gates = rows_from(&q.gates, at, left)
+    p.product = rows_from(&q.product, first, left)
+    p.inner = rows_from(&q.inner, kept, left)
     p.inner_bias = NULL if q.inner_bias == NULL else q.inner_bias + left
-    p.h_prev = block(piece.h_prev, 0, left if not projects else 0, n, columns)
-    p.c_prev = part_of(&piece.c_prev, 0, left, n, columns)
-    p.c = part_of(&q.c, state_row(q, t) + first, left, n, columns)
-    p.h = block(q.unprojected, kept, left, n, columns) if projects else \
-        block(q.y, at, left, n, columns)
+    p.h_prev = rows_from(&piece.h_prev, 0, left)
+    p.c_prev = rows_from(&piece.c_prev, 0, left)
+    p.c = rows_from(&q.c, state_row(q, t) + first, left)
+    p.h = rows_from(&q.unprojected, kept, left) if projects else rows_from(&q.y, at, left)
     q.cell.forward(&p)
     if projects:
         if q.by_columns:
@@ -253,7 +252,7 @@ cdef void copy_rows(Matrix a, Matrix b) noexcept nogil:
     """b = a."""
     cdef Py_ssize_t m
     for m in range(a.rows):
-        memcpy(row(&b, m), row(&a, m), a.columns * sizeof(real))
+        memcpy(row_of(&b, m), row_of(&a, m), a.columns * sizeof(real))
 
 
 cdef void copy_final(const Recurrence *q, const Matrix *states, const Matrix *initial, bint shared,
@@ -302,38 +301,36 @@ cdef Matrix gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py
 
 
 cdef void backward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
-                         const Piece *piece, Matrix product, Matrix dh) noexcept nogil:
-    """The pointwise part of some rows, own columns."""
+                         const Piece *piece, const Matrix *product,
+                         const Matrix *dh) noexcept nogil:
+    """The pointwise part of some rows, own columns; dh begins at the slice's first row."""
     cdef Py_ssize_t first = piece.first, n = piece.count, left = slice.left
-    cdef Py_ssize_t columns = slice.right - left, at = q.start[t] + first
-    cdef bint projects = q.w_hr.data != NULL
+    cdef Py_ssize_t at = q.start[t] + first
     cdef Pointwise p
-    p.rows, p.columns, p.H = n, columns, q.H
-    p.gates = block(q.gates, at, left, n, columns)
-    p.product = part_of(&product, first, left, n, columns)
-    p.inner = part_of(&q.inner, at, left, n, columns)
-    p.h_prev = block(piece.h_prev, 0, left if not projects else 0, n, columns)
-    p.h = block(q.y, at, left if not projects else 0, n, columns)
-    p.c_prev = part_of(&piece.c_prev, 0, left, n, columns)
-    p.c = part_of(&q.c, at, left, n, columns)
-    p.dh = dh
-    p.dc = part_of(&q.dc, first, left, n, columns)
+    p.rows, p.columns, p.H = n, slice.right - left, q.H
+    p.gates = rows_from(&q.gates, at, left)
+    p.product = rows_from(product, first, left)
+    p.inner = rows_from(&q.inner, at, left)
+    p.h_prev = rows_from(&piece.h_prev, 0, left)
+    p.h = rows_from(&q.y, at, left)
+    p.c_prev = rows_from(&piece.c_prev, 0, left)
+    p.c = rows_from(&q.c, at, left)
+    p.dh = rows_from(dh, first - slice.first, 0)
+    p.dc = rows_from(&q.dc, first, left)
     q.cell.backward(&p)
 
 
 cdef void backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t s,
                         Py_ssize_t t) noexcept nogil:
     cdef Py_ssize_t n = batch_size(q, t), first = min(slice.first, n), GH = q.gates.columns
-    cdef Py_ssize_t rows = min(slice.last, n) - first, done = 0
+    cdef Py_ssize_t rows = min(slice.last, n) - first
     # Another thread may still read the product of the step before.
     cdef Matrix product = part_of(&q.product, s % 2 * q.B, 0, q.B, GH)
     cdef Matrix dgates, dh = gradient_of_output(q, slice, t, first, rows)
     cdef Piece pieces[2]
     cdef int i
     for i in range(find_pieces(q, slice, t, pieces)):
-        backward_piece(q, slice, t, &pieces[i], product,
-                       block(dh, done, 0, pieces[i].count, dh.columns))
-        done += pieces[i].count
+        backward_piece(q, slice, t, &pieces[i], &product, &dh)
     if q.by_columns:
         barrier()
     dgates = block(q.gates, q.start[t] + first, 0, rows, GH)

@@ -55,8 +55,8 @@ cdef class PackedStack:
             self.head = pack_weight(as_matrix(head[0], "head", self.V, self.P), &end)
 
     def __dealloc__(self):
-        free(self.layers)
-        free(self.memory)
+        release(self.layers)
+        release(self.memory)
 
     def __reduce__(self):
         # Each build packs in its own way, and another machine may run another one.
@@ -108,11 +108,11 @@ cdef class PackedStack:
         with nogil:
             mode = flush_subnormals()
             for b in range(B):
-                memcpy(row(&w.gates, b), self.layers[0].bias, w.gates.columns * sizeof(real))
+                memcpy(row_of(&w.gates, b), self.layers[0].bias, w.gates.columns * sizeof(real))
             multiply(x_, &self.layers[0].w_ih, w.gates, True, w.scratch)
             self.advance(&w, h_, c_)
             restore_subnormals(mode)
-            free(memory)
+            release(memory)
 
     cdef real *workspace(self, StepWorkspace *w, Py_ssize_t B) except NULL:
         """Buffers of a step; what it returns is to be freed."""
@@ -143,7 +143,7 @@ cdef class PackedStack:
             layer = &self.layers[k]
             if k:
                 for b in range(B):
-                    memcpy(row(&w.gates, b), layer.bias, GH * sizeof(real))
+                    memcpy(row_of(&w.gates, b), layer.bias, GH * sizeof(real))
                 multiply(block(h, (k - 1) * B, 0, B, self.P), &layer.w_ih, w.gates, True,
                          w.scratch)
             self.advance_layer(layer, w, block(h, k * B, 0, B, self.P),
@@ -154,9 +154,11 @@ cdef class PackedStack:
         cdef Pointwise p
         copy_rows(h, w.h_prev)
         p.rows, p.columns, p.H = h.rows, self.H, self.H
-        p.gates, p.product, p.inner, p.inner_bias = w.gates, w.product, w.inner, layer.inner_bias
-        p.h_prev, p.c_prev, p.c = w.h_prev, w.c_prev, c
-        p.h = h if layer.w_hr.data == NULL else w.unprojected
+        p.gates, p.product = rows_from(&w.gates, 0, 0), rows_from(&w.product, 0, 0)
+        p.inner, p.inner_bias = rows_from(&w.inner, 0, 0), layer.inner_bias
+        p.h_prev, p.c_prev = rows_from(&w.h_prev, 0, 0), rows_from(&w.c_prev, 0, 0)
+        p.c = rows_from(&c, 0, 0)
+        p.h = rows_from(&h if layer.w_hr.data == NULL else &w.unprojected, 0, 0)
         if self.cell.has_c:
             copy_rows(c, w.c_prev)
         if self.cell.inner_gates:
@@ -194,27 +196,27 @@ cdef class PackedStack:
             mode = flush_subnormals()
             for s in range(S):
                 for b in range(B):
-                    memcpy(row(&w.gates, b), row(&self.table, tokens[s, b]),
+                    memcpy(row_of(&w.gates, b), row_of(&self.table, tokens[s, b]),
                            w.gates.columns * sizeof(real))
                 self.advance(&w, h_, c_)
                 self.head_logits(&w, block(h_, (self.L - 1) * B, 0, B, self.P))
                 for b in range(B):
-                    k = draw(&o, row(&w.logits, b), NULL if seen is None else &seen[b, 0],
+                    k = draw(&o, row_of(&w.logits, b), NULL if seen is None else &seen[b, 0],
                              uniforms[s, b], &scratch, &log_probs[s, b])
                     tokens[s + 1, b] = k
                     if seen is not None:
                         seen[b, k] = 1
             restore_subnormals(mode)
-            free(memory)
-            free(scratch.z)
+            release(memory)
+            release(scratch.z)
 
     cdef void head_logits(self, StepWorkspace *w, Matrix top) noexcept nogil:
         cdef Py_ssize_t b
         for b in range(top.rows):
             if self.head_bias.data == NULL:
-                memset(row(&w.logits, b), 0, self.V * sizeof(real))
+                memset(row_of(&w.logits, b), 0, self.V * sizeof(real))
             else:
-                memcpy(row(&w.logits, b), self.head_bias.data, self.V * sizeof(real))
+                memcpy(row_of(&w.logits, b), self.head_bias.data, self.V * sizeof(real))
         multiply(top, &self.head, w.logits, True, w.scratch)
 
     cdef int check_decode(self, object c, int64_t[:, ::1] tokens, double[:, ::1] log_probs,

@@ -82,7 +82,7 @@ def sum_squares(const real[:, ::1] g not None, const int64_t[::1] rows):
         raise MemoryError("sum_squares: no memory for partial sums")
     with nogil:
         total = dense_squares(&g[0, 0], size, sums)
-        free(sums)
+        release(sums)
     return total
 
 
