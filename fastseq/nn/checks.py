@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,48 @@ def check_lengths(lengths: npt.ArrayLike, T: int, B: int) -> np.ndarray:
         if not 1 <= length <= T:
             raise ValueError(f"lengths: expected 1 to {T}, got {length} at index {index}")
     return np.array(array, np.int64)
+
+
+def check_rnn_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any) -> None:
+    """Check the options of a recurrent layer; warn of dropout without effect."""
+    check_dropout(dropout)
+    check_bool("bias", bias)
+    check_bool("batch_first", batch_first)
+    if dropout > 0 and num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero "
+            f"dropout expects num_layers greater than 1, but got dropout={dropout} and "
+            "num_layers=1",
+            stacklevel=4,
+        )
+
+
+def check_projection(proj_size: Any, hidden_size: int) -> None:
+    """TypeError unless an int, ValueError unless 0 or below `hidden_size`."""
+    if not is_integer(proj_size):
+        raise TypeError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
+    if proj_size < 0:
+        raise ValueError(
+            "proj_size should be a positive integer or zero to disable projections, "
+            f"got {proj_size}"
+        )
+    if proj_size >= hidden_size:
+        raise ValueError(
+            f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}"
+        )
+
+
+def check_dropout(dropout: Any) -> None:
+    """TypeError, ValueError unless a number in [0, 1]."""
+    float(dropout)  # None and the like are a TypeError, text that is no number a ValueError
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an "
+            f"element being zeroed, got {dropout!r}"
+        )
+
+
+def check_bool(name: str, value: Any) -> None:
+    """TypeError unless a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")

@@ -1,7 +1,6 @@
 """The base of the recurrent layers: parameters, checks of arguments, forward and backward."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,8 +15,12 @@ from .checks import (
     MAX_LAYERS,
     as_kernel_array,
     check_array,
+    check_bool,
+    check_dropout,
     check_int,
     check_lengths,
+    check_projection,
+    check_rnn_options,
     float_type,
     same_type,
     zeros,
@@ -65,11 +68,11 @@ class Recurrent(Module):
         dtype: npt.DTypeLike,
         seed: int | None,
     ) -> None:
-        _check_options(bias, batch_first, dropout, num_layers)
+        check_rnn_options(bias, batch_first, dropout, num_layers)
         check_int("input_size", input_size)
         check_int("hidden_size", hidden_size)
         check_int("num_layers", num_layers, maximum=MAX_LAYERS)
-        _check_projection(proj_size, hidden_size)
+        check_projection(proj_size, hidden_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bool(bidirectional), proj_size
@@ -112,9 +115,9 @@ class Recurrent(Module):
                 f"{name}: cannot be changed, since the parameters depend on it; make a new layer"
             )
         if name == "dropout":
-            _check_dropout(value)
+            check_dropout(value)
         if name == "batch_first":
-            _check_bool(name, value)
+            check_bool(name, value)
         super().__setattr__(name, value)
         if isinstance(value, Parameter):
             self._layers = None  # it holds the parameter that was here
@@ -431,44 +434,3 @@ def _as_given(y: np.ndarray, ndim: int, batch_first: bool) -> np.ndarray:
     if ndim == 2:
         return y[:, 0]
     return y.swapaxes(0, 1) if batch_first else y
-
-
-def _check_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any) -> None:
-    _check_dropout(dropout)
-    _check_bool("bias", bias)
-    _check_bool("batch_first", batch_first)
-    if dropout > 0 and num_layers == 1:
-        warnings.warn(
-            "dropout option adds dropout after all but last recurrent layer, so non-zero "
-            f"dropout expects num_layers greater than 1, but got dropout={dropout} and "
-            "num_layers=1",
-            stacklevel=4,
-        )
-
-
-def _check_projection(proj_size: Any, hidden_size: int) -> None:
-    if not isinstance(proj_size, int):
-        raise TypeError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
-    if proj_size < 0:
-        raise ValueError(
-            "proj_size should be a positive integer or zero to disable projections, "
-            f"got {proj_size}"
-        )
-    if proj_size >= hidden_size:
-        raise ValueError(
-            f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}"
-        )
-
-
-def _check_dropout(dropout: Any) -> None:
-    float(dropout)  # None and the like are a TypeError, text that is no number a ValueError
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-        raise ValueError(
-            "dropout should be a number in range [0, 1] representing the probability of an "
-            f"element being zeroed, got {dropout!r}"
-        )
-
-
-def _check_bool(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
