@@ -1,7 +1,7 @@
 """The base of the recurrent layers: parameters, checks of arguments, forward and backward."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,12 +186,14 @@ class Recurrent(Module):
         if lengths is not None and B:
             checked = check_lengths(lengths, T, B)
             packing = None if (checked == T).all() else Packing(checked, T)
-        save, sort = self.saves_for_backward(), self._sort(packing)
-        rows = self._rows(steps, packing, save)
+        save = self.saves_for_backward()
+        rows, states = self._rows(steps, packing, save), (h0, c0)
+        if packing is not None or save:
+            states = self._own(h0, packing), self._own(c0, packing)
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
         y, (h_n, c_n), call = self._stack().forward(
-            rows, (sort(h0), sort(c0)), batch, save, dropout, self._rng if self.training else None
+            rows, states, batch, save, dropout, self._rng if self.training else None
         )
         if save:
             nbytes = len(rows) * self._stack().row_bytes
@@ -202,11 +204,11 @@ class Recurrent(Module):
         return _as_given(y, x.ndim, batch_first), *self._batched(h_n, c_n, x.ndim)
 
     @staticmethod
-    def _sort(packing: Packing | None) -> Callable[[np.ndarray | None], np.ndarray | None]:
-        """Brings states into the order of the packed sequences."""
-        if packing is None:
-            return lambda states: states
-        return lambda states: None if states is None else packing.sort(states)
+    def _own(states: np.ndarray | None, packing: Packing | None) -> np.ndarray | None:
+        """A copy of states, in the order of the packed sequences."""
+        if states is None:
+            return None
+        return states.copy() if packing is None else packing.sort(states)
 
     def _rows(self, steps: np.ndarray, packing: Packing | None, save: bool) -> np.ndarray:
         """The rows of x that are no padding; a copy where `backward` needs them."""

@@ -62,6 +62,28 @@ def assert_same_bits(first, second):
         assert a.tobytes() == b.tobytes()
 
 
+@every_recurrent
+@pytest.mark.parametrize("lengths", [None, [3, 1]])
+def test_inputs_and_outputs_may_be_overwritten_before_backward(build, name, lengths, rng):
+    """Neither what the caller has handed in nor what it was given is read by backward."""
+    x = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    results = []
+    for spoils in (False, True):
+        layer = two_by_two(name)
+        shapes = [state.shape for state in flat(layer(x)[1])]
+        layer.backward(None)
+        layer.zero_grad()
+        states = [np.full(shape, 0.3, np.float32) for shape in shapes]
+        given = x.copy()
+        y, end = layer(given, tuple(states) if len(states) == 2 else states[0], lengths=lengths)
+        dy = np.cos(y)
+        if spoils:
+            for array in (given, y, *states, *flat(end)):
+                array[...] = np.nan
+        results.append([*flat(layer.backward(dy)), *gradients(layer)])
+    assert_same_bits(*results)
+
+
 # -- several calls wait for backward -------------------------------------------------------
 
 
