@@ -9,6 +9,10 @@
 
 from .cells import BY_NAME
 
+cdef enum:
+    MAX_CELLS = 32
+    MAX_GATES = 8
+
 # RowView that lie `stride` apart, from their first column on.
 cdef struct RowView:
     real *data
@@ -33,17 +37,19 @@ cdef struct Cell:
     bint has_c
     PointwiseFunction forward, backward
 
-cdef Cell CELLS[32]
+cdef Cell CELLS[MAX_CELLS]
 
 
 cdef int register(str name, PointwiseFunction forward, PointwiseFunction backward) except -1:
     row = BY_NAME[name]
+    if not 0 <= row.id < MAX_CELLS or not 0 < len(row.gates) <= MAX_GATES:
+        raise ValueError(f"{name}: expected an id below {MAX_CELLS} and 1 to {MAX_GATES} gates")
     CELLS[row.id] = Cell(len(row.gates), row.inner_gates, row.has_c, forward, backward)
     return 0
 
 
 cdef const Cell *cell_of(int id) except NULL:
-    if not 0 <= id < 32 or CELLS[id].forward == NULL:
+    if not 0 <= id < MAX_CELLS or CELLS[id].forward == NULL:
         raise ValueError(f"cell: expected the id of a cell, got {id}")
     return &CELLS[id]
 

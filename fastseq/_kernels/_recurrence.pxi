@@ -1,5 +1,5 @@
 # One layer in one direction through time, over any cell. The specification is
-# oracle/recurrence.py; cells.py explains the packed order of rows.
+# oracle/recurrence.py; records.py explains the packed order of rows.
 #
 # a. A team cuts the batch into rows: each thread takes its rows through the whole sequence and
 #    never waits for another. Where the recurrent weight is too large for a core's second-level
@@ -13,9 +13,6 @@
 #
 # [1] M. Zhang et al., "DeepCPU: Serving RNN-based deep learning models 10x faster", USENIX ATC
 #     2018.
-
-cdef enum:
-    MAX_GATES = 8
 
 # Bytes of a recurrent weight that a second-level cache holds beside everything else.
 cdef Py_ssize_t WEIGHT_BYTES = 1 << 20

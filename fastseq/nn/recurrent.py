@@ -8,7 +8,7 @@ import numpy.typing as npt
 from .checks import check_pair
 from .rnn_base import Recurrent
 
-State = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
+StatePair = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
 
 
 class RNN(Recurrent):
@@ -153,9 +153,9 @@ class LSTM(Recurrent):
     def forward(  # type: ignore[override]  # the state is a pair, as in PyTorch
         self,
         x: np.ndarray,
-        hx: State | None = None,
+        hx: StatePair | None = None,
         lengths: npt.ArrayLike | None = None,
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[np.ndarray, StatePair]:
         """As `RNN.forward`, with the pairs (h0, c0) and (h_n, c_n) as states."""
         h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
         y, h, c = self._run(x, h0, c0, lengths)
@@ -167,7 +167,7 @@ class LSTM(Recurrent):
         grad_output: np.ndarray | None,
         grad_state: tuple[np.ndarray | None, np.ndarray | None] | None = None,
         needs_input_grad: bool = True,
-    ) -> tuple[np.ndarray | None, State]:
+    ) -> tuple[np.ndarray | None, StatePair]:
         """As `RNN.backward`, with pairs as states, of which either may be None for zeros."""
         pair = (None, None) if grad_state is None else check_pair("grad_state", grad_state)
         dx, dh, dc = self._run_back(grad_output, pair, needs_input_grad)

@@ -31,7 +31,7 @@ from .recurrence import Recurrence
 from .stack import Stack, StackCall
 from .stepper import Stepper
 
-State = tuple[np.ndarray | None, np.ndarray | None]  # h and c
+StateGradients = tuple[np.ndarray | None, np.ndarray | None]  # of h and c
 # Attributes that have shaped the parameters.
 FIXED = ("cell", "dtype", "input_size", "hidden_size", "num_layers", "bias", "bidirectional",
          "proj_size", "nonlinearity")  # fmt: skip
@@ -353,7 +353,7 @@ class Recurrent(Module):
         return dx, dh
 
     def _run_back(
-        self, grad_output: np.ndarray | None, grad_states: State, needs_input_grad: bool
+        self, grad_output: np.ndarray | None, grad_states: StateGradients, needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         pending: _Pending = self._pending.last()
         call, ndim, batch_first, T, B, packing = pending
