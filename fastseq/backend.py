@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from . import _kernels
 from ._version import __version__
 
+_SOURCE = os.path.dirname(os.path.abspath(__file__))
 # More than any machine has; what is beyond is a slip, and no number for a kernel.
 MAX_THREADS = 4096
 
@@ -18,7 +20,15 @@ MAX_THREADS = 4096
 def _check_name(name: str, argument: str = "backend") -> str:
     """The name of a build that this machine can run, the best for ``"auto"``."""
     if name == "auto":
-        return next(_available())
+        best = next(_available())
+        if best == "oracle":
+            warnings.warn(
+                "fastseq: no compiled kernels here; the plain-Python ones are thousands of times "
+                f"slower (FASTSEQ_BACKEND=oracle asks for them). Imported from {_SOURCE}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return best
     if name not in _kernels.NAMES:
         expected = ", ".join(("auto", *_kernels.NAMES))
         raise ValueError(f"{argument}: expected one of {expected}, got {name!r}")

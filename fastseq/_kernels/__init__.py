@@ -13,13 +13,19 @@ DTYPES = ("float32", "float64")
 
 
 def supported(name: str) -> bool:
-    """Whether this CPU and operating system can run the named build."""
+    """Whether this CPU and operating system can run the named build.
+
+    Raises
+    ------
+    ImportError
+        Nothing is compiled, so that the CPU cannot be asked.
+    """
     if name in ("oracle", "generic"):
         return True
     try:
         cpu = importlib.import_module("fastseq._kernels._cpu")
-    except ImportError:
-        return False
+    except ImportError as error:
+        raise ImportError(f"kernels {name!r}: not compiled") from error
     return name in cpu.features()
 
 
@@ -29,7 +35,7 @@ def load(name: str, dtype: str = "float32") -> Any:
     Raises
     ------
     ImportError
-        The build was not compiled, or this CPU cannot run it. The CPU is asked first: merely
+        The build is not compiled, or this CPU cannot run it. The CPU is asked first: merely
         importing a build that it cannot run could stop the process.
     """
     if not supported(name):

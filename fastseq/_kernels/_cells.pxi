@@ -26,8 +26,8 @@ cdef struct Pointwise:
     RowView product  # of cells with inner gates: forward the recurrent product, backward d OUT
     RowView inner  # the inner gates' share of it, bias included; forward OUT, backward d OUT
     const real *inner_bias  # or NULL
-    RowView h_prev, h, c_prev, c  # forward: h and c OUT
-    RowView dh  # backward: d h IN; what reaches h_prev but not through the product OUT
+    RowView h_prev, h, c_prev, c  # forward: h and c OUT; backward: h is the output y
+    RowView dh  # backward: d h IN; OUT the part of d h_prev that skips the product
     RowView dc  # backward: d c IN, d c_prev OUT
 
 ctypedef void (*PointwiseFunction)(const Pointwise *) noexcept nogil

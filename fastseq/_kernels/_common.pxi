@@ -39,7 +39,7 @@ cdef extern from "_vmath.h" nogil:
 cdef extern from "_team.h" nogil:
     int team_size "fs_team_size"()
     int team_member "fs_team_member"()
-    void barrier "fs_team_wait"()
+    void barrier "fs_team_barrier"()
 
 cdef extern from "_memory.h" nogil:
     void *allocate "fs_allocate"(Py_ssize_t count, size_t size)  # NULL: no memory left
@@ -104,7 +104,7 @@ def get_num_threads():
 
 
 def _after_fork():
-    # GNU OpenMP waits for ever in a child whose parent had started its threads.
+    # GNU OpenMP hangs in a forked child if the parent has started threads.
     global _forked
     _forked = True
 

@@ -6,8 +6,8 @@
  *
  * a. Every sum runs over k = 0, 1, 2, ... in this order, with one fused multiply-add a step,
  *    whatever the tile, the block or the thread: results do not depend on any of them.
- * b. A tile is wide rather than high: of its few rows each number of a serves a whole panel, so
- *    that few instructions come with the multiplications. Rows are shared out evenly (32 = 6 + 6 +
+ * b. A tile is wide rather than high: each element of a is used for a whole panel, so that few
+ *    loads come with the multiplications. Rows are shared out evenly (32 = 6 + 6 +
  *    5 + 5 + 5 + 5), since a thin tile cannot hide the latency of its additions. One or two rows
  *    take two panels at once instead.
  * c. a is read in place when its rows are contiguous; a block of a transposed one is copied. Whole
@@ -153,7 +153,7 @@ static void fs_tile_edge(const fs_product *p) {
     for (int m = 0; m < p->M; m++) memcpy(p->c + m * p->c_row, tile + m * NR, bytes);
 }
 
-/* Whichever of these fits. */
+/* The tile function that fits. */
 FS_INLINE void fs_tile_any(const fs_product *p) {
     if (p->b_row != NR) fs_tile_in_place(p);
     else if (p->N % VL == 0) fs_tile_packed(p->N / VL, p);
@@ -242,8 +242,8 @@ FS_INLINE ptrdiff_t fs_tile_height(ptrdiff_t rows) {
 }
 
 /* Copy a block of a that is transposed (row stride 1 when it matters) into tiles
- * [tile][k][FS_MS], eight k at a time, so that a is read along its memory. More numbers are
- * copied than wanted where there are as many. */
+ * [tile][k][FS_MS], eight k at a time, so that a is read along its memory. FS_MS rows are
+ * copied wherever that many exist, even if the tile has fewer. */
 static void fs_pack_columns(const fs_matrix *a, real *out) {
     const ptrdiff_t M = a->rows, K = a->columns, rs = a->row_stride, cs = a->column_stride;
     for (ptrdiff_t first = 0; first < K; first += 8) {

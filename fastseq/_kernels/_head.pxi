@@ -344,7 +344,7 @@ cdef bint allocate_logits(Py_ssize_t classes, Py_ssize_t rows, bint kept,
 
 
 cdef bint head_block(const Head *x, const Logits *y, bint alone) noexcept nogil:
-    """For one block of rows, with the threads or alone."""
+    """Both passes for one block of rows, by all threads or the calling one."""
     cdef Py_ssize_t N = x.h.rows
     cdef double work = <double> N * x.w.rows * x.w.columns
     cdef int segments = 1 if alone else segment_count(x.w.rows)

@@ -16,7 +16,7 @@ include "_layer.pxi"
 include "_decode.pxi"
 include "_step.pxi"
 
-# What a build offers, which is what the oracle offers.
+# Public names of a build, the same as the oracle's.
 __all__ = [
     "NAME",
     "PackedStack",

@@ -209,7 +209,7 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
 
 
 cdef real *prepare(Recurrence *q, object batch_sizes, bint backward, bint gathers) except NULL:
-    """Steps, team and workspace of an opened call; what it returns is to be freed."""
+    """Steps, team and workspace of an opened call; the caller releases the result."""
     cdef Py_ssize_t steps = (q.T + 1) * <Py_ssize_t> sizeof(Py_ssize_t)
     cdef real *memory
     choose_team(q)

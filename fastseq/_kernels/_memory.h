@@ -10,7 +10,7 @@
 #define FS_HEAD 64                     /* bytes before a block, which hold its size */
 #define FS_SLOTS 8                     /* blocks that are kept */
 #define FS_MIN_KEPT ((size_t)32 << 10) /* smaller ones are left to malloc */
-#define FS_MAX_KEPT ((size_t)16 << 20) /* so that no more than 128 MB are kept */
+#define FS_MAX_KEPT ((size_t)16 << 20) /* at most 128 MB in a module */
 
 static void *fs_kept[FS_SLOTS];
 static size_t fs_kept_bytes[FS_SLOTS]; /* may be out of date: a block knows its own size */

@@ -6,10 +6,10 @@
 #    cache, the team cuts the columns of the state instead [1]: each thread packs and keeps its
 #    part of the weight, and all wait for each other at every step.
 # b. One step is a product of the rows that are active, then the pointwise part of each, while both
-#    are still in cache. Sequences are ordered by falling length: active rows are the first.
+#    are still in cache. Sequences are ordered by decreasing length: active rows are the first.
 # c. The state before a step comes from the neighbouring step, or, for a sequence that begins
 #    there, from the initial state: a step has up to two pieces of rows.
-# d. Weights are packed once for all steps; where they are used once or twice, read in place.
+# d. Weights are packed once a call; for one or two rows in all, w_hh is read in place.
 #
 # [1] M. Zhang et al., "DeepCPU: Serving RNN-based deep learning models 10x faster", USENIX ATC
 #     2018.

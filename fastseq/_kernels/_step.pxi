@@ -115,7 +115,7 @@ cdef class PackedStack:
             release(memory)
 
     cdef real *workspace(self, StepWorkspace *w, Py_ssize_t B) except NULL:
-        """Buffers of a step; what it returns is to be freed."""
+        """Buffers of a step; the caller releases the result."""
         cdef real *memory = <real *> allocate(self.lay_out(w, B, NULL), sizeof(real))
         if memory == NULL:
             raise MemoryError("PackedStack: no memory for its buffers")

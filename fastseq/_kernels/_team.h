@@ -8,14 +8,13 @@
 static inline int fs_team_size(void) { return omp_get_num_threads(); }
 static inline int fs_team_member(void) { return omp_get_thread_num(); }
 
-/* Barrier. */
-static inline void fs_team_wait(void) {
+static inline void fs_team_barrier(void) {
 #pragma omp barrier
 }
 #else
 static inline int fs_team_size(void) { return 1; }
 static inline int fs_team_member(void) { return 0; }
-static inline void fs_team_wait(void) {}
+static inline void fs_team_barrier(void) {}
 #endif
 
 #endif

@@ -88,7 +88,7 @@ def sum_squares(const real[:, ::1] g not None, const int64_t[::1] rows):
 
 # ---- how every update runs ----------------------------------------------------------------------
 
-# What becomes of a gradient first: clip(scale * g, +-limit) + weight_decay * p.
+# Preprocessing of a gradient: clip(scale * g, +-limit) + weight_decay * p.
 cdef struct Clip:
     double scale, limit, weight_decay
 

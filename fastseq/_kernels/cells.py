@@ -26,9 +26,9 @@ class Cell:
     states : tuple of str
         ``("h",)``, or ``("h", "c")`` where a cell state stays beside the output.
     inner_gates : int
-        How many of the last gates have their recurrent product inside another gate. Where there
-        are some, the recurrent product is kept apart from the input projection, and their
-        recurrent bias stands inside with it.
+        Number of trailing gates whose recurrent product is scaled by another gate (the GRU's n).
+        If there are any, the recurrent product, with the bias of these gates, is kept apart from
+        the input projection.
     can_project : bool
         Whether the output may be projected, h = w_hr @ o · tanh(c).
     """
@@ -80,7 +80,7 @@ CELLS = (
     Cell("rnn_relu", 3, ("h",)),
 )
 BY_NAME = {cell.name: cell for cell in CELLS}
-# Where only the family is named, its first cell is meant.
+# The name of a family selects its first cell.
 BY_FAMILY: dict[str, Cell] = {}
 for _cell in CELLS:
     BY_FAMILY.setdefault(_cell.family, _cell)

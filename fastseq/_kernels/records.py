@@ -51,7 +51,7 @@ class Saved(NamedTuple):
 class LayerCall(NamedTuple):
     """One call of one layer in one direction: its inputs, its outputs, what it has saved.
 
-    Sequences are packed: the B sequences are ordered by falling length, step t holds those that
+    Sequences are packed: the B sequences are ordered by decreasing length, step t holds those that
     are longer than t, and the N = Σ lengths rows of all steps follow each other.
 
     Attributes

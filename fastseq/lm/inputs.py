@@ -1,7 +1,6 @@
 """From tokens to the first layer's input projection, and back.
 
-A token is a number, so no one-hot vector is ever multiplied: its product with a weight is a
-row of the weight. `OneHot` gathers rows of w_ihᵀ. `Embedded` chooses between two orders::
+One-hot vectors are never formed: the product of one with a weight is a row of the weight. `OneHot` gathers rows of w_ihᵀ. `Embedded` chooses between two orders::
 
     table    gather(E @ w_ihᵀ + b, ids)      V rows to multiply
     rows     gather(E, ids) @ w_ihᵀ + b      T·B rows to multiply, and dropout can come between
@@ -79,7 +78,7 @@ class Embedded:
     ----------
     embedding : Parameter of shape (V, E)
     tied : bool
-        The softmax layer has written its gradient into the embedding's already.
+        The softmax layer has already written its gradient to the shared embedding.
     dropout : float
         Probability with which an element of an embedded token is dropped.
     """
@@ -169,7 +168,7 @@ class SparseRows:
         self._found = np.empty(parameter.shape[0], np.int64)
 
     def start(self, ids: Ids, accumulate: bool) -> None:
-        """Prepare to add to rows `ids`: clear rows that are not to be added to, mark these."""
+        """Prepare to add to rows `ids`: clear stale rows, then record these."""
         if not self._sparse:
             return
         if not accumulate:

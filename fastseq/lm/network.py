@@ -66,7 +66,7 @@ class Network(Module):
     Attributes
     ----------
     random : numpy.random.Generator
-        Has drawn the initial weights and goes on to draw dropout.
+        Draws the initial weights, then dropout.
     """
 
     embedding: _Parameters
@@ -143,7 +143,7 @@ class Network(Module):
         inputs, targets : ndarray of shape (T, B), int64
             Targets below 0 are left out.
         state : State, optional
-            What the window before left; zeros by default.
+            Final state of the window before; zeros by default.
         scale : float, optional
             Gradients are those of the summed loss times `scale`; by default 1 / number of
             targets, which is the mean.
@@ -174,7 +174,7 @@ class Network(Module):
         return loss, end
 
     def _zero_gradients(self, B: int) -> tuple[Floats, Floats | None]:
-        """Gradients of the final states: none comes from beyond the window."""
+        """Gradients of the final states: truncated BPTT passes none back from the next window."""
         return self.zero_state(B)
 
     def loss(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[float, State]:

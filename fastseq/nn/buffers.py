@@ -1,4 +1,4 @@
-"""Memory for arrays: aligned, and used again once nothing refers to it."""
+"""Pooled, aligned memory for arrays, reused when the last reference is gone."""
 
 import math
 from collections import deque

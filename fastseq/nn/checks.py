@@ -1,4 +1,4 @@
-"""Checks of arrays and of arguments that PyTorch has, too: its exception types and wording."""
+"""Checks of arrays and arguments, with PyTorch's exception types and messages."""
 
 import math
 import sys

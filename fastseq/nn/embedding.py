@@ -1,4 +1,4 @@
-"""A table of vectors, read by number."""
+"""Embedding lookup."""
 
 import numpy as np
 import numpy.typing as npt

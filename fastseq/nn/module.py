@@ -34,7 +34,7 @@ def is_grad_enabled() -> bool:
 
 
 class Parameter:
-    """An array that is learned, with its gradient.
+    """A trainable array with its gradient.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from .checks import as_kernel_array
 class Packing:
     """The order in which kernels take a batch of sequences of different lengths.
 
-    Sequences are ordered by falling length and steps follow each other: the rows of step t are
+    Sequences are ordered by decreasing length and steps follow each other: the rows of step t are
     those of the sequences longer than t.
 
     Parameters
@@ -44,7 +44,7 @@ class Packing:
         self._source[self._padding] = 0
 
     def pack(self, padded: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Copy the rows of a (T, B, ·) array that are no padding to `out`, of shape (N, ·)."""
+        """Copy the non-padding rows of a (T, B, ·) array to `out`, of shape (N, ·)."""
         places, batch_major = self._time_major, padded.swapaxes(0, 1)
         if batch_major.flags.c_contiguous and not padded.flags.c_contiguous:
             places, padded = self._batch_major, batch_major

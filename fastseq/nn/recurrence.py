@@ -58,7 +58,7 @@ class Recurrence:
     def of(cls, cell: Cell, parameters: dict[str, Any], suffix: str, inputs: bool = True) -> Self:
         """The layer whose parameters are named ``weight_ih_l0`` and so on, by their suffix.
 
-        inputs: take w_ih, too.
+        inputs: whether to include w_ih.
         """
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         w_ih, w_hh, b_ih, b_hh, w_hr = (parameters.get(name + suffix) for name in names)

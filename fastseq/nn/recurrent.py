@@ -176,7 +176,7 @@ class LSTM(Recurrent):
 
 
 def _refuse(unsupported: dict[str, Any], name: str) -> None:
-    """What PyTorch says to a keyword that only an LSTM takes, and to an unknown one."""
+    """Raise PyTorch's error for a keyword that only an LSTM takes, or for an unknown one."""
     if "proj_size" in unsupported:
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
     for key in unsupported:

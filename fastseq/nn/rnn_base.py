@@ -153,7 +153,7 @@ class Recurrent(Module):
         h0 : ndarray of shape (K, B, H), unbatched (K, H), or None for zeros
             Initial state of the K = layers · directions, layer by layer, forward first.
         lengths : B integers from 1 to T, in any order, or None
-            What stands beyond a sequence's length is not looked at.
+            Values beyond a sequence's length are ignored.
 
         Returns
         -------
@@ -211,7 +211,7 @@ class Recurrent(Module):
         return states.copy() if packing is None else packing.sort(states)
 
     def _rows(self, steps: np.ndarray, packing: Packing | None, save: bool) -> np.ndarray:
-        """The rows of x that are no padding; a copy where `backward` needs them."""
+        """The non-padding rows of x; a copy where `backward` needs them."""
         width = steps.shape[2]
         if packing is not None:
             return packing.pack(steps, pooled_empty((packing.rows, width), self.dtype))
@@ -327,7 +327,7 @@ class Recurrent(Module):
         grad_state: np.ndarray | None = None,
         needs_input_grad: bool = True,
     ) -> tuple[np.ndarray | None, np.ndarray]:
-        """Back-propagate through the last forward call in training mode that is left.
+        """Back-propagate through the last forward call in training mode that is still pending.
 
         The parameters' gradients are added to their ``grad``, except where their
         ``requires_grad`` is False.

@@ -12,7 +12,7 @@ from .recurrence import Recurrence
 
 
 class InputProjection(Protocol):
-    """A source of the first layer's input projection that is no matrix, such as tokens."""
+    """A source of the first layer's input projection other than a dense matrix: tokens."""
 
     def forward(self, layer: Recurrence, out: np.ndarray) -> None:
         """Fill `out`, of shape (N, G·H), with x @ w_ihᵀ + bias."""

@@ -15,9 +15,10 @@ G           gates of a cell: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o)
 V, N, L     vocabulary size, rows of a flattened (T·B) batch, layers
 x @ wᵀ      every weight is stored (out, in), so that row j makes output j
 packed      The order of rows in which sequences of different lengths are computed: sequences
-            by falling length, step after step, no rows for padding (see `LayerCall`). N is the
+            by decreasing length, step after step, no rows for padding (see `LayerCall`). N is the
             number of rows; without padding N = T·B and row t·B + b is step t of sequence b.
-gates       (N, G·H). The input projection x @ w_ihᵀ + b_ih + b_hh, then the activated gates,
+gates       (N, G·H). The input projection x @ w_ihᵀ + b_ih + b_hh (of inner gates without
+            b_hh), then the activated gates,
             after the backward pass d loss / d input projection
 inner       Recurrent product of gates whose product stands inside another gate (GRU's n)
 da          gradient of the loss with respect to a

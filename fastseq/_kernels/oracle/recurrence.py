@@ -16,6 +16,7 @@ from ._math import mat_vec, vec_mat
 #     gates: activated; inner: the inner gates' part of `product`; c and inner may be None.
 # backward(gates, output, h_prev, c_prev, c, inner, d_output, dc)
 #         -> da, dproduct, dinner, dh_prev, dc_prev
+#     dproduct: the gradient of the recurrent product; without inner gates that is da.
 #     dh_prev: the gradient that reaches h_prev, but not through the recurrent product.
 POINTWISE = {
     cell.name: tuple(
@@ -183,8 +184,12 @@ def _sum(rows, like):
 
 def _accumulate(target, values, accumulate):
     """target (+)= values, where the gradient is wanted."""
-    if target is not None and target.size:
-        if accumulate:
-            target += values
-        else:
-            target[...] = values
+    if target is None or not target.size:
+        return
+    if accumulate:
+        old = target.tolist()
+        matrix = target.ndim == 2
+        values = (
+            [_add(u, v) for u, v in zip(old, values, strict=True)] if matrix else _add(old, values)
+        )
+    target[...] = values
