@@ -1,6 +1,7 @@
 """From tokens to the first layer's input projection, and back.
 
-One-hot vectors are never formed: the product of one with a weight is a row of the weight. `OneHot` gathers rows of w_ihᵀ. `Embedded` chooses between two orders::
+One-hot vectors are never formed: the product of one with a weight is a row of the weight. `OneHot`
+gathers rows of w_ihᵀ. `Embedded` chooses between two orders::
 
     table    gather(E @ w_ihᵀ + b, ids)      V rows to multiply
     rows     gather(E, ids) @ w_ihᵀ + b      T·B rows to multiply, and dropout can come between

@@ -22,7 +22,10 @@ def dot(u, v):
 
 
 def vec_mat(u, w):
-    """u @ w for a row u of length M and w of shape (M, N); zeros are not skipped, so that inf and NaN propagate."""
+    """u @ w for a row u of length M and w of shape (M, N).
+
+    Zeros of u are not skipped, so that inf and NaN propagate.
+    """
     out = [0.0] * len(w[0])
     for m in range(len(u)):
         row, scale = w[m], u[m]
