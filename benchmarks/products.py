@@ -3,8 +3,8 @@
     python -m benchmarks.products [--only lstm-128] [--threads 1] [--rounds 9] [--json FILE]
 
 The figures are GFLOP/s of out = a @ b + bias (NumPy without the bias). The product of a time step
-is a single call here, which packs the weight unless few rows use it; within a sequence it is packed
-only once.
+is a single call here, which packs the weight unless few rows use it; a sequence packs it only
+once.
 """
 
 from collections.abc import Sequence

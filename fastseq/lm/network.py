@@ -212,8 +212,8 @@ class Network(Module):
         """
         T, B = self._check(inputs, inputs, state)
         save = self.saves_for_backward()
-        if save and state is not None:
-            state = state.copy()
+        if save:  # the caller may overwrite its own
+            inputs, state = inputs.copy(), None if state is None else state.copy()
         top, end, call = self._run(inputs.reshape(-1), B, state, self.training, save)
         if save:
             self._pending.push((call, top, (T, B)), T * B * self._stack.row_bytes)

@@ -1,24 +1,33 @@
 """Pooled, aligned memory for arrays, reused when the last reference is gone."""
 
 import math
-from collections import deque
-from mmap import mmap
+import mmap
+import sys
+from functools import cache
 
 import numpy as np
 
+from ..checks import physical_memory
+
 CACHE_LINE = 64  # bytes
 _MIN_BYTES = 128 << 10  # malloc does not give smaller pieces back to the system
-_MAX_FREE_BYTES = 256 << 20  # of one size that wait to be used again; one is always kept
 
-_free: dict[int, deque[mmap]] = {}  # whole pages by size; a deque's operations need no lock
+_free: list[mmap.mmap] = []  # pages that wait to be used again, the oldest first
 
 
 class _Block(np.ndarray):
     """The owner of some pages, base of the array that uses them and of all its views."""
 
     def __del__(self) -> None:
-        if isinstance(self.base, mmap):
-            _free[self.nbytes].append(self.base)
+        if isinstance(self.base, mmap.mmap):
+            _free.append(self.base)
+            while len(_free) > 1 and sum(map(len, _free)) > _most_free_bytes():
+                del _free[:1]  # no error where another thread has been faster
+
+
+@cache
+def _most_free_bytes() -> int:
+    return physical_memory() // 32
 
 
 def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -30,20 +39,28 @@ def pooled_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < _MIN_BYTES:
         return np.empty(shape, dtype)
-    size = _rounded(nbytes)
-    if size not in _free:
-        _free.setdefault(size, deque(maxlen=max(1, _MAX_FREE_BYTES // size)))
-    try:
-        memory = _free[size].pop()
-    except IndexError:
-        memory = mmap(-1, size)
-    return np.ndarray(shape, dtype, _Block(size, np.uint8, memory))
+    memory = _reused(nbytes) or _new_pages(nbytes)
+    return np.ndarray(shape, dtype, _Block(len(memory), np.uint8, memory))
 
 
-def _rounded(nbytes: int) -> int:
-    """The next of eight sizes between two powers of two, so that sizes that vary can share."""
-    step = max(1 << max(nbytes - 1, 1).bit_length() - 4, 4096)
-    return max(-(-nbytes // step), 1) * step
+def _reused(nbytes: int) -> mmap.mmap | None:
+    """The last free pages of at least so many bytes, and of no more than twice as many."""
+    for memory in reversed(_free.copy()):
+        if nbytes <= len(memory) <= 2 * nbytes:
+            try:
+                _free.remove(memory)
+            except ValueError:  # another thread has taken it
+                continue
+            return memory
+    return None
+
+
+def _new_pages(nbytes: int) -> mmap.mmap:
+    """Pages of this process alone: a forked child has copies."""
+    size = max(-(-nbytes // mmap.PAGESIZE), 1) * mmap.PAGESIZE
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

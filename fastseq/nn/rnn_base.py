@@ -183,7 +183,7 @@ class Recurrent(Module):
         h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
         c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
         packing = None
-        if lengths is not None and B:
+        if lengths is not None:
             checked = check_lengths(lengths, T, B)
             packing = None if (checked == T).all() else Packing(checked, T)
         save = self.saves_for_backward()

@@ -1,5 +1,7 @@
 """Memory for arrays, and the order of rows in which sequences are packed."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,15 +19,10 @@ FLOAT = np.dtype("float32")
 @pytest.fixture
 def pool(monkeypatch):
     """An empty pool that holds arrays of all sizes."""
-    free = {}
+    free = []
     monkeypatch.setattr(buffers, "_free", free)
     monkeypatch.setattr(buffers, "_MIN_BYTES", 0)
     return free
-
-
-def waiting(pool):
-    """Bytes that wait to be used again."""
-    return sum(size * len(blocks) for size, blocks in pool.items())
 
 
 @settings(max_examples=50)
@@ -102,12 +99,30 @@ def test_arrays_that_live_at_once_share_no_memory(pool, rng):
 
 
 def test_the_pool_is_bounded(pool, monkeypatch):
-    monkeypatch.setattr(buffers, "_MAX_FREE_BYTES", 1 << 16)
-    for size in (1 << 12, 1 << 13, 1 << 18):
-        arrays = [pooled_empty((size,), np.dtype("uint8")) for _ in range(40)]
+    """However many sizes there are, all free pages together stay within the bound."""
+    monkeypatch.setattr(buffers, "_most_free_bytes", lambda: 1 << 18)
+    byte = np.dtype("uint8")
+    for size in range(1 << 12, 1 << 17, 5000):
+        arrays = [pooled_empty((size,), byte) for _ in range(3)]
         del arrays
-    assert waiting(pool) == sum(max(1 << 16, size) for size in pool)
-    assert len(pool[max(pool)]) == 1  # one is always kept
+        assert sum(map(len, pool)) <= 1 << 18
+    del_me = pooled_empty((1 << 20,), byte)
+    del del_me
+    assert [len(memory) for memory in pool] == [1 << 20]  # the last one is always kept
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_arrays_of_its_own():
+    array = pooled_empty((1 << 17,), FLOAT)
+    array[...] = 1
+    child = os.fork()
+    if child == 0:
+        array[...] = 2
+        del array
+        pooled_empty((1 << 17,), FLOAT)[...] = 3
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (array == 1).all()
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])

@@ -158,6 +158,7 @@ def test_messages_say_what_came_and_what_was_expected():
         (lambda: lstm(x, (h.astype("float64"), h)), ["hx", "float64", "float32"]),
         (lambda: lstm(x[:, :, :2]), ["input_size", "3", "2"]),
         (lambda: lstm(x, None, [1, 3]), ["lengths", "3", "index 1"]),
+        (lambda: lstm(x[:, :0], None, [3]), ["lengths", "(0,)", "(1,)"]),
     ]:
         message = str(error(call))
         assert all(part in message for part in parts), message
