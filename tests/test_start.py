@@ -1,6 +1,7 @@
 """Start of a process: no traceback in any case; names are imported on first use."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,24 @@ def test_every_public_name_is_there():
     assert fastseq.serialization.load_file is fastseq.load_file
     with pytest.raises(AttributeError, match=r"module 'fastseq' has no attribute 'RNN'"):
         fastseq.RNN  # noqa: B018
+
+
+def test_sources_without_compiled_kernels_say_so(tmp_path):
+    """A silent fall-back would look like a program that hangs."""
+    sources = Path(fastseq.__file__).parent
+    shutil.copytree(sources, tmp_path / "fastseq", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    code = "import fastseq; print(fastseq.get_backend())"
+
+    def run(name):
+        environment = os.environ | {"PYTHONPATH": str(tmp_path), "FASTSEQ_BACKEND": name}
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    auto, oracle, missing = run("auto"), run("oracle"), run("avx2")
+    assert (auto.returncode, auto.stdout.strip()) == (0, "oracle")
+    assert "no compiled kernels" in auto.stderr
+    assert (oracle.returncode, oracle.stdout.strip(), oracle.stderr) == (0, "oracle", "")
+    assert missing.returncode != 0
+    assert "'avx2': not compiled" in missing.stderr

@@ -302,7 +302,9 @@ class PublishedModel(LanguageModel):
         """
         names = dict(self.named_parameters())
         weights = sum(p.size for name, p in names.items() if "bias" not in name)
-        self.random.bit_generator.advance(weights)  # type: ignore[attr-defined]  # PCG64 has it
+        generator = self.random.bit_generator
+        assert isinstance(generator, np.random.PCG64)
+        generator.advance(weights)
         for name, parameter in names.items():
             if "bias" in name:
                 parameter.data = initial_values(name, parameter.shape, self.config, self.random)

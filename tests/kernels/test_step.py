@@ -80,11 +80,10 @@ def test_projection(k, dtype, cell, L, H, P):
     assert_as_oracle(k, dtype, 16, cell, L, 3, 4, H, P)
 
 
-@pytest.mark.parametrize("cell", BY_NAME)
-@pytest.mark.parametrize("P", [None, 7])
+@pytest.mark.parametrize(
+    ("cell", "P"), [(cell, None) for cell in BY_NAME] + [(cell, 7) for cell in PROJECTING]
+)
 def test_steps_give_the_bits_of_layer_forward(compiled, dtype, cell, P):
-    if P and cell not in PROJECTING:
-        pytest.skip("no projection")
     L, B, T, H = 2, 3, 4, 33
     n = network(dtype, cell, L, B, 5, H, P)
     x = drawn(9, T, B, 5).astype(dtype)
