@@ -43,6 +43,8 @@
 
 typedef float fs_vec_f __attribute__((vector_size(FS_BYTES)));
 typedef double fs_vec_d __attribute__((vector_size(FS_BYTES)));
+typedef int32_t fs_lanes_f __attribute__((vector_size(FS_BYTES)));
+typedef int64_t fs_lanes_d __attribute__((vector_size(FS_BYTES)));
 /* The same vectors at any address. */
 typedef float fs_mem_f __attribute__((vector_size(FS_BYTES), aligned(4), may_alias));
 typedef double fs_mem_d __attribute__((vector_size(FS_BYTES), aligned(8), may_alias));
@@ -119,25 +121,32 @@ FS_INLINE fs_vec_f fs_load_pieces(const char *x, ptrdiff_t distance) {
 #endif
 }
 
+/* Lanes of two vectors by number. GCC before 12 takes their numbers as a vector only. */
+#if __has_builtin(__builtin_shufflevector)
+#define FS_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FS_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+
 /* Interleave the lower (upper) halves of every 16 bytes of two vectors: the butterfly of a
  * transposition. */
 #if FS_BYTES == 64
 #define FS_LOW_f(a, b) \
-    __builtin_shufflevector(a, b, 0,16,1,17, 4,20,5,21, 8,24,9,25, 12,28,13,29)
+    FS_SHUFFLE(fs_lanes_f, a, b, 0,16,1,17, 4,20,5,21, 8,24,9,25, 12,28,13,29)
 #define FS_HIGH_f(a, b) \
-    __builtin_shufflevector(a, b, 2,18,3,19, 6,22,7,23, 10,26,11,27, 14,30,15,31)
-#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,8, 2,10, 4,12, 6,14)
-#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,9, 3,11, 5,13, 7,15)
+    FS_SHUFFLE(fs_lanes_f, a, b, 2,18,3,19, 6,22,7,23, 10,26,11,27, 14,30,15,31)
+#define FS_LOW_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 0,8, 2,10, 4,12, 6,14)
+#define FS_HIGH_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 1,9, 3,11, 5,13, 7,15)
 #elif FS_BYTES == 32
-#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,8,1,9, 4,12,5,13)
-#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 2,10,3,11, 6,14,7,15)
-#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,4, 2,6)
-#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,5, 3,7)
+#define FS_LOW_f(a, b) FS_SHUFFLE(fs_lanes_f, a, b, 0,8,1,9, 4,12,5,13)
+#define FS_HIGH_f(a, b) FS_SHUFFLE(fs_lanes_f, a, b, 2,10,3,11, 6,14,7,15)
+#define FS_LOW_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 0,4, 2,6)
+#define FS_HIGH_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 1,5, 3,7)
 #else
-#define FS_LOW_f(a, b) __builtin_shufflevector(a, b, 0,4,1,5)
-#define FS_HIGH_f(a, b) __builtin_shufflevector(a, b, 2,6,3,7)
-#define FS_LOW_d(a, b) __builtin_shufflevector(a, b, 0,2)
-#define FS_HIGH_d(a, b) __builtin_shufflevector(a, b, 1,3)
+#define FS_LOW_f(a, b) FS_SHUFFLE(fs_lanes_f, a, b, 0,4,1,5)
+#define FS_HIGH_f(a, b) FS_SHUFFLE(fs_lanes_f, a, b, 2,6,3,7)
+#define FS_LOW_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 0,2)
+#define FS_HIGH_d(a, b) FS_SHUFFLE(fs_lanes_d, a, b, 1,3)
 #endif
 
 /* Subnormal numbers cost hundreds of cycles each. Kernels treat them as zero and give the
