@@ -1,8 +1,8 @@
 """Compile the kernels: a module for each instruction set and number type, from one source."""
 
 import os
-import platform
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -31,10 +31,13 @@ BUILDS = {
         "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
         "-mprefer-vector-width=512",
     ],
+    "neon": ["-DFS_NEON"],
 }  # fmt: skip
 # Each build is compiled for both number types.
 DTYPES = {"float32": [], "float64": [("FS_DOUBLE", None)]}
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+# The processor that is compiled for; a cross build says it by _PYTHON_HOST_PLATFORM.
+MACHINE = sysconfig.get_platform().rpartition("-")[2].lower()
+X86, ARM64 = MACHINE in ("x86_64", "amd64"), MACHINE in ("aarch64", "arm64")
 KERNELS = Path("fastseq/_kernels")
 SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi")]
 
@@ -97,7 +100,7 @@ extensions = [extension("_cpu", [])]
 extensions += [
     extension(f"{build}_{dtype}", flags, macros)
     for build, flags in BUILDS.items()
-    if not flags or X86
+    if build == "generic" or (ARM64 if build == "neon" else X86)
     for dtype, macros in DTYPES.items()
 ]
 

@@ -7,7 +7,7 @@ Nothing here knows of models, files or text, and nothing here imports the rest o
 import importlib
 from typing import Any
 
-COMPILED = ("avx512", "avx2", "generic")  # best first
+COMPILED = ("avx512", "avx2", "neon", "generic")  # best first
 NAMES = (*COMPILED, "oracle")
 DTYPES = ("float32", "float64")
 

@@ -1,0 +1,6 @@
+"""The compiled kernels for arm64 (NEON), computing in float32."""
+
+NAME = "neon"
+ctypedef float real
+
+include "_kernels.pxi"
