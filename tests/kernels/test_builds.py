@@ -49,13 +49,6 @@ def test_same_names_and_signatures(k, build):
     assert signatures(k) == signatures(oracle)
 
 
-def test_threads_are_counted(k, build):
-    before = k.get_num_threads()
-    k.set_num_threads(3)
-    assert k.get_num_threads() == (1 if build == "oracle" else 3)
-    k.set_num_threads(before)
-
-
 # -- cells ---------------------------------------------------------------------------------
 
 
