@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ Python's headers:
     Fedora           dnf install gcc python3-devel
     macOS            xcode-select --install"""
 WITHOUT = "fastseq runs in plain Python, thousands of times slower."
+# Address of the repository that a release is built from; the pages of a release link to it.
+REPOSITORY = os.environ.get("FASTSEQ_REPOSITORY")
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
 
 # No -ffast-math. A fused multiply-add stands where the source says so and nowhere else, so that
@@ -52,10 +55,10 @@ TOO_OLD = """
 """
 
 
-def extension(name, source, flags=()):
+def extension(name, flags=()):
     return Extension(
         f"fastseq._kernels.{name}",
-        [str(source)],
+        [],  # translated when it is built
         depends=[*SHARED, "setup.py"],
         include_dirs=[str(KERNELS), str(TRANSLATED)],
         extra_compile_args=[*FLAGS, *flags],
@@ -64,18 +67,29 @@ def extension(name, source, flags=()):
     )
 
 
-def kernel_source(build, dtype):
-    """The C source of one module: the translated kernels under its name."""
-    name = f"{build}_{dtype}"
-    path = TRANSLATED / f"{name}.c"
+def name_kernels(name):
+    """Write the C source of one module: the translated kernels under its name."""
+    build, dtype = name.split("_")
     text = (
         f'#define FS_BUILD "{build}"\n#define FS_BUILD_{build}\n{DTYPES[dtype]}'
         f'#define PyInit__build PyInit_{name}\n#include "_build.c"\n'
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = TRANSLATED / f"{name}.c"
     if not path.is_file() or path.read_text() != text:
         path.write_text(text)
-    return path
+
+
+def absolute_link(match):
+    """A link of README as it works elsewhere, or its text alone if no repository is known."""
+    image, text, target = match.groups()
+    if REPOSITORY:
+        return f"{image}[{text}]({REPOSITORY}/{'raw' if image else 'blob'}/HEAD/{target})"
+    return "" if image else text
+
+
+def long_description():
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?)\[([^]]*)\]\((?![a-z]+:|#)([^)]*)\)", absolute_link, text)
 
 
 class Build(build_ext):
@@ -97,6 +111,10 @@ class Build(build_ext):
         gcc = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else []
         for each in self.extensions:
             each.extra_compile_args += gcc
+            name = each.name.rpartition(".")[2]
+            each.sources = [str(TRANSLATED / f"{name}.c")]
+            if not name.startswith("_"):
+                name_kernels(name)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
@@ -109,6 +127,13 @@ class Build(build_ext):
         if not self.accepts([], "#include <Python.h>\n"):
             return "the C compiler does not find Python.h"
         return None
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        name = ext.name.rpartition(".")[2]
+        if not name.startswith("_"):
+            stub = Path(self.get_ext_fullpath(ext.name)).with_name(f"{name}.pyi")
+            stub.write_text("from fastseq._kernels._build import *\n")
 
     def translate(self):
         from Cython.Build import cythonize
@@ -155,12 +180,16 @@ if sys.platform == "win32":
 setup(
     cmdclass={"build_ext": Build},
     ext_modules=[
-        *(extension(name, TRANSLATED / f"{name}.c") for name in ("_cpu", "_team")),
+        extension("_cpu"),
+        extension("_team"),
         *(
-            extension(f"{build}_{dtype}", kernel_source(build, dtype), flags)
+            extension(f"{build}_{dtype}", flags)
             for build, flags in BUILDS.get(MACHINE, {"generic": []}).items()
             for dtype in DTYPES
         ),
     ],
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    project_urls={"Repository": REPOSITORY} if REPOSITORY else {},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )
