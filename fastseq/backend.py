@@ -24,7 +24,9 @@ def _check_name(name: str, argument: str = "backend") -> str:
         if best == "oracle":
             warnings.warn(
                 "fastseq: no compiled kernels here; the plain-Python ones are thousands of times "
-                f"slower (FASTSEQ_BACKEND=oracle asks for them). Imported from {_SOURCE}",
+                "slower. To compile them, install GCC or Clang, then: pip install --no-cache-dir "
+                "--force-reinstall fastseq-rnn. FASTSEQ_BACKEND=oracle asks for plain Python. "
+                f"Imported from {_SOURCE}",
                 RuntimeWarning,
                 stacklevel=2,
             )

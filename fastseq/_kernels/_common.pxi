@@ -12,7 +12,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
-from libc.math cimport log, sqrt
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -28,6 +28,7 @@ cdef extern from "_vmath.h" nogil:
     void restore_subnormals "fs_restore_subnormals"(unsigned)
     double fma_d "fs_fma_d"(double, double, double)
     double exp_d "fs_exp_d"(double)
+    double log_d "fs_log_d"(double)
     real fma "FS(fs_fma)"(real, real, real)
     real exp_ "FS(fs_exp)"(real)
     real log_ "FS(fs_log)"(real)

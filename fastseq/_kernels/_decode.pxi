@@ -113,7 +113,7 @@ cdef Py_ssize_t draw(const DrawOptions *o, const real *logits, const uint8_t *se
     for v in range(V):
         z[v] = logits[v]
     peak = first_peak = row_max_d(z, V)
-    total = log(row_exp_d(z, weights, V, peak)) + peak
+    total = log_d(row_exp_d(z, weights, V, peak)) + peak
     if seen != NULL:
         for v in range(V):
             if seen[v]:

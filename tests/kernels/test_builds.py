@@ -1,5 +1,6 @@
 """Every build against the oracle in double precision: signatures, cells, optimizer updates."""
 
+import ast
 import inspect
 import math
 from dataclasses import replace
@@ -47,6 +48,20 @@ def signatures(module):
 def test_same_names_and_signatures(k, build):
     assert build == k.NAME
     assert signatures(k) == signatures(oracle)
+
+
+def stub_signatures():
+    """The same of the types that are written for a build."""
+    tree = ast.parse(Path(_kernels.__file__).with_name("_build.pyi").read_text())
+    found = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        methods = (f for f in cls.body if not f.name.startswith("_"))
+        found |= {f"{cls.name}.{f.name}": f for f in methods}
+    return {name: [a.arg for a in f.args.args] for name, f in found.items()}
+
+
+def test_the_types_of_a_build_have_its_signatures():
+    assert stub_signatures() == signatures(oracle)
 
 
 # -- cells ---------------------------------------------------------------------------------
