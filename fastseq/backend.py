@@ -24,7 +24,9 @@ def _check_name(name: str, argument: str = "backend") -> str:
         if best == "oracle":
             warnings.warn(
                 "fastseq: no compiled kernels here; the plain-Python ones are thousands of times "
-                f"slower (FASTSEQ_BACKEND=oracle asks for them). Imported from {_SOURCE}",
+                "slower. To compile them, install GCC or Clang, then: pip install --no-cache-dir "
+                "--force-reinstall fastseq-rnn. FASTSEQ_BACKEND=oracle asks for plain Python. "
+                f"Imported from {_SOURCE}",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -56,6 +58,7 @@ def _initial_threads() -> int:
 
 _active = _check_name(os.environ.get("FASTSEQ_BACKEND") or "auto", "FASTSEQ_BACKEND")
 _threads = _initial_threads()
+_kernels.set_num_threads(_threads)
 
 
 _modules: dict[tuple[str, np.dtype | type | str], Any] = {}  # those in use so far
@@ -66,7 +69,6 @@ def kernels(dtype: np.dtype | type | str) -> Any:
     key = _active, dtype  # NumPy takes a microsecond for the name of a dtype
     if key not in _modules:
         _modules[key] = _kernels.load(_active, np.dtype(dtype).name)
-        _modules[key].set_num_threads(_threads)
     return _modules[key]
 
 
@@ -125,8 +127,7 @@ def set_num_threads(count: int) -> None:
         raise TypeError(f"count: expected an integer, got {type(count).__name__}")
     check_threads("count", count)
     _threads = int(count)
-    for module in _modules.values():
-        module.set_num_threads(_threads)
+    _kernels.set_num_threads(_threads)
 
 
 def check_threads(name: str, count: int) -> None:
@@ -137,7 +138,7 @@ def check_threads(name: str, count: int) -> None:
 
 def get_num_threads() -> int:
     """The number of threads that kernels may use."""
-    return kernels("float32").get_num_threads()
+    return 1 if _active == "oracle" else _threads
 
 
 def available_backends() -> list[str]:

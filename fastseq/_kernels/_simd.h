@@ -12,6 +12,11 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Every arm64 processor has NEON, so that no flag of the compiler tells the two builds apart. */
+#if defined(FS_BUILD_neon)
+#define FS_NEON
+#endif
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #elif defined(FS_NEON)
