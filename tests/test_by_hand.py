@@ -253,11 +253,11 @@ def test_gradients_agree_with_finite_differences(part, build):
 # -- worked lines and text ------------------------------------------------------------------------
 
 PRINTED = re.compile(r"(?<![\d.])\d+\.\d{4}(?!\d)")  # a number with four decimals
-WORKED = [
-    (part, *line.split(" = "))
+WORKED = [  # an indented line continues the one before
+    (part, *re.sub(r"\n +", " ", line).split(" = "))
     for part, text in PARTS.items()
     for block in re.findall(r"```\n(.*?)```", text, re.S)
-    for line in block.splitlines()
+    for line in re.findall(r"^\S.*(?:\n +.*)*", block, re.M)
     if PRINTED.search(line)
 ]
 FUNCTIONS = {"exp": math.exp, "ln": math.log, "tanh": math.tanh,
@@ -338,6 +338,7 @@ def test_every_other_number_is_one_of_the_computed(part):
 def test_the_text_names_the_constants():
     assert PAGE.count(f"learning rate of {LR}:") == 1
     assert f"learning rate {LR} again, w′ = w − {LR}·dw:" in PAGE
+    assert PAGE.count(f"w′ = w − {LR}·dw") == 2
     assert f"W_h[1][2], which is −{-given('rnn', 'W[1]')[4]}, with ±{NUDGE}:" in PAGE
     assert PAGE.count(f"fter {UPDATES} updates") == 2
 
