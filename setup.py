@@ -1,9 +1,9 @@
 """Compile the kernels: one Cython source, a module for each instruction set and number type."""
 
 import os
-import platform
 import re
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -24,7 +24,7 @@ REPOSITORY = os.environ.get("FASTSEQ_REPOSITORY")
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
 
 # No -ffast-math. A fused multiply-add stands where the source says so and nowhere else, so that
-# avx2 and avx512 give the same bits; loops over several arrays may be checked for overlap.
+# avx2, avx512 and neon give the same bits; loops over several arrays may be checked for overlap.
 FLAGS = ["-O1" if DEBUG else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-Wno-unused-function", "-g0"]
 GCC_FLAGS = ["--param=vect-max-version-for-alias-checks=100"]
@@ -39,8 +39,11 @@ BUILDS = {
         "avx2": ["-mavx2", "-mfma"],
         "generic": [],
     },
+    "arm64": {"neon": [], "generic": []},
 }  # fmt: skip
-MACHINE = platform.machine().lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
+# The processor that is compiled for; a cross build names it in _PYTHON_HOST_PLATFORM.
+MACHINE = sysconfig.get_platform().rpartition("-")[2]
+MACHINE = MACHINE.lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
 # Each build is compiled for both number types.
 DTYPES = {"float32": "", "float64": "#define FS_DOUBLE\n"}
 

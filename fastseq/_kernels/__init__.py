@@ -9,7 +9,7 @@ import importlib
 from contextlib import suppress
 from typing import Any
 
-COMPILED = ("avx512", "avx2", "generic")  # best first
+COMPILED = ("avx512", "avx2", "neon", "generic")  # best first
 NAMES = (*COMPILED, "oracle")
 DTYPES = ("float32", "float64")
 
