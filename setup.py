@@ -50,7 +50,9 @@ DTYPES = {"float32": "", "float64": "#define FS_DOUBLE\n"}
 
 KERNELS = Path("fastseq/_kernels")
 TRANSLATED = Path("build/cython", KERNELS)  # where Cython writes C
-SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi", ".pyx")]
+SHARED = [
+    str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi", ".pyx")
+]
 TOO_OLD = """
 #if defined(__apple_build_version__) ? __clang_major__ < 13 : \\
     defined(__clang__) ? __clang_major__ < 12 : __GNUC__ < 10
@@ -114,8 +116,9 @@ class Build(build_ext):
             self.extensions = []
             return
         self.translate()
+        gcc = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else []
         for each in self.extensions:
-            self.complete(each)
+            self.complete(each, gcc)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
@@ -124,14 +127,13 @@ class Build(build_ext):
         self.compiler.initialize()
         self.compiler.cc = shutil.which("clang-cl") or self.compiler.cc
 
-    def complete(self, ext):
-        """Add the source and the flags that depend on the compiler."""
+    def complete(self, ext, flags):
+        """Add the source and the flags that this compiler takes."""
         name = ext.name.rpartition(".")[2]
         ext.sources = [str(TRANSLATED / f"{name}.c")]
         if not name.startswith("_"):
             name_kernels(name)
-        if self.accepts(["-Werror", *GCC_FLAGS]):
-            ext.extra_compile_args += GCC_FLAGS
+        ext.extra_compile_args += flags
         if self.compiler.compiler_type == "msvc":
             ext.extra_compile_args = [f"/clang:{flag}" for flag in ext.extra_compile_args]
 
