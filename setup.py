@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import sysconfig
 import tempfile
@@ -13,12 +14,12 @@ from setuptools.command.build_ext import build_ext
 DEBUG = bool(os.environ.get("FASTSEQ_DEBUG"))  # bounds checks, slow
 ANNOTATE = bool(os.environ.get("FASTSEQ_ANNOTATE"))  # HTML beside the C source
 REQUIRED = bool(os.environ.get("FASTSEQ_REQUIRE_COMPILED"))  # fail where there is no compiler
-NOT_COMPILED = """fastseq: {problem}. {consequence} The kernels need GCC 10, Clang 12 or later, and
-Python's headers:
+REMEDY = """The kernels need GCC 10, Clang 12 or later, and Python's headers:
     Debian, Ubuntu   apt-get install gcc python3-dev
     Fedora           dnf install gcc python3-devel
-    macOS            xcode-select --install"""
-WITHOUT = "fastseq runs in plain Python, thousands of times slower."
+    macOS            xcode-select --install
+    Windows          the "C++ Clang tools" of Visual Studio"""
+WITHOUT = "Without them fastseq runs in plain Python, thousands of times slower."
 # Address of the repository that a release is built from; the pages of a release link to it.
 REPOSITORY = os.environ.get("FASTSEQ_REPOSITORY")
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
@@ -49,11 +50,13 @@ DTYPES = {"float32": "", "float64": "#define FS_DOUBLE\n"}
 
 KERNELS = Path("fastseq/_kernels")
 TRANSLATED = Path("build/cython", KERNELS)  # where Cython writes C
-SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi", ".pyx")]
+SHARED = [
+    str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi", ".pyx")
+]
 TOO_OLD = """
 #if defined(__apple_build_version__) ? __clang_major__ < 13 : \\
-    defined(__clang__) ? __clang_major__ < 12 : defined(__GNUC__) && __GNUC__ < 10
-#error too old
+    defined(__clang__) ? __clang_major__ < 12 : __GNUC__ < 10
+#error too old, or not one of the two
 #endif
 """
 
@@ -103,30 +106,43 @@ class Build(build_ext):
         self.force = DEBUG  # what was built without checks is newer than its sources, too
 
     def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
         problem = self.find_problem()
         if problem and REQUIRED:
-            raise SystemExit(NOT_COMPILED.format(problem=problem, consequence=""))
+            raise SystemExit(f"fastseq: {problem}. {REMEDY}")
         if problem:
-            print(NOT_COMPILED.format(problem=problem, consequence=WITHOUT), file=sys.stderr)
+            print(f"fastseq: {problem}. {REMEDY}\n{WITHOUT}", file=sys.stderr)
             self.extensions = []
             return
         self.translate()
         gcc = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else []
         for each in self.extensions:
-            each.extra_compile_args += gcc
-            name = each.name.rpartition(".")[2]
-            each.sources = [str(TRANSLATED / f"{name}.c")]
-            if not name.startswith("_"):
-                name_kernels(name)
+            self.complete(each, gcc)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
+
+    def use_clang_cl(self):
+        """Compile with Clang, which has vector types and takes GCC's flags, in MSVC's place."""
+        self.compiler.initialize()
+        self.compiler.cc = shutil.which("clang-cl") or self.compiler.cc
+
+    def complete(self, ext, flags):
+        """Add the source and the flags that this compiler takes."""
+        name = ext.name.rpartition(".")[2]
+        ext.sources = [str(TRANSLATED / f"{name}.c")]
+        if not name.startswith("_"):
+            name_kernels(name)
+        ext.extra_compile_args += flags
+        if self.compiler.compiler_type == "msvc":
+            ext.extra_compile_args = [f"/clang:{flag}" for flag in ext.extra_compile_args]
 
     def find_problem(self):
         """Why this compiler cannot compile the kernels, or None."""
         if not self.accepts([]):
             return "no C compiler"
         if not self.accepts([], TOO_OLD):
-            return "the C compiler is too old"
+            return "the C compiler is too old, or Microsoft's, which has no vector types"
         if not self.accepts([], "#include <Python.h>\n"):
             return "the C compiler does not find Python.h"
         return None
@@ -176,9 +192,6 @@ class Build(build_ext):
                 return False
             return True
 
-
-if sys.platform == "win32":
-    raise SystemExit("fastseq: the kernels need GCC or Clang (on Windows: WSL)")
 
 setup(
     cmdclass={"build_ext": Build},

@@ -63,7 +63,10 @@ def test_a_forked_child_starts_threads_of_its_own():
         assert test_team.gradients("columns") == want
     """
     folders = [str(Path(fastseq.__file__).parents[1]), str(Path(__file__).parent)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     if "oracle" in (backend.get_backend(), os.environ.get("FASTSEQ_BACKEND")):
         pytest.skip("the oracle has no threads")
     done = subprocess.run(
