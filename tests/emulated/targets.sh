@@ -26,6 +26,10 @@ build() {
     echo "$platform: $(find "$work/$platform" -name '*.so' | wc -l) modules"
 }
 
+dlltool_name() {
+    case $1 in x86_64) echo i386:x86-64 ;; aarch64) echo arm64 ;; esac
+}
+
 # For Windows the compiler is called here, as setup.py needs Windows there:
 # build_windows MACHINE MODULE [FLAG...]
 build_windows() {
@@ -37,9 +41,10 @@ build_windows() {
     { # the functions of Python that it needs
         echo "LIBRARY python3.dll"
         echo "EXPORTS"
-        grep -a -o '__imp__\{0,1\}Py[A-Za-z0-9_]*' "$object" | sed 's/^__imp_//' | sort -u
+        tr '\0' '\n' <"$object" | sed -E 's/^(__imp_|[.]refptr[.])//' |
+            grep -a -x -E '_?Py[A-Za-z0-9_]+' | grep -v '^PyInit' | sort -u
     } >"$object.def"
-    "$python" -m ziglang dlltool -m "$machine" -d "$object.def" -l "$object.lib"
+    "$python" -m ziglang dlltool -m "$(dlltool_name "$machine")" -d "$object.def" -l "$object.lib"
     "$python" -m ziglang cc -target "$machine-windows-gnu" -shared -s "$object" "$object.lib" \
         -o "${object%.obj}.pyd"
 }
@@ -57,9 +62,11 @@ kernels() { # BUILD: the sources of its two modules
 }
 
 build macosx-11.0-arm64 aarch64-macos.11.0 -undefined dynamic_lookup
-build macosx-11.0-x86_64 x86_64-macos.11.0 -undefined dynamic_lookup
 build linux-aarch64 aarch64-linux-musl
+export CFLAGS=-mevex512 # ziglang switches each feature off that it does not know to be there
+build macosx-11.0-x86_64 x86_64-macos.11.0 -undefined dynamic_lookup
 build linux-x86_64 x86_64-linux-musl
+unset CFLAGS
 
 mkdir "$work/windows" "$work/include"
 cp -R "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/." "$work/include"
@@ -74,6 +81,7 @@ done
 for dtype in float32 float64; do
     build_windows aarch64 neon_$dtype
     build_windows x86_64 avx2_$dtype -mavx2 -mfma
-    build_windows x86_64 avx512_$dtype -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+    build_windows x86_64 avx512_$dtype -mavx512f -mavx512bw -mavx512dq -mavx512vl -mevex512 \
+        -mavx2 -mfma
 done
 echo "windows: $(find "$work/windows" -name '*.pyd' | wc -l) modules"
