@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,7 +74,7 @@ def kernels(dtype: np.dtype | type | str) -> Any:
 
 
 def get_backend() -> str:
-    """Name of the kernels in use: ``avx512``, ``avx2``, ``generic`` or ``oracle``."""
+    """Name of the kernels in use: ``avx512``, ``avx2``, ``neon``, ``generic`` or ``oracle``."""
     return _active
 
 
@@ -146,13 +147,35 @@ def available_backends() -> list[str]:
     return list(_available())
 
 
+if sys.platform == "win32":
+
+    def _processor() -> str:
+        import winreg
+
+        place = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+elif sys.platform == "darwin":
+
+    def _processor() -> str:
+        import subprocess
+
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+else:
+
+    def _processor() -> str:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+        return names[0] if names else ""  # arm64 has none
+
+
 def cpu_name() -> str:
     """The processor as the operating system names it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    name = ""
+    with suppress(OSError):
+        name = _processor()
+    return name or platform.processor() or platform.machine()
 
 
 def show_config() -> dict[str, Any]:
