@@ -1,5 +1,7 @@
 """Parameters and modules: what a layer owns, by name, and how it is loaded and stored."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +22,23 @@ _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Save nothing for `backward` in forward calls of this block (of this thread)."""
+    """Save nothing for `backward` in the forward calls of a block, as in eval mode.
+
+    It holds for the thread (or asynchronous task) that runs the block. Dropout still acts in
+    training mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastseq
+    >>> from fastseq import nn
+    >>> linear = nn.Linear(3, 2)
+    >>> with fastseq.no_grad():
+    ...     y = linear(np.ones((4, 3), np.float32))
+    >>> linear.backward(np.ones_like(y))
+    Traceback (most recent call last):
+    RuntimeError: backward: no forward call in training mode is left to go through
+    """
     token = _grad_enabled.set(False)
     try:
         yield
@@ -38,21 +56,37 @@ class Parameter:
 
     Parameters
     ----------
-    data : array of float32 or float64
+    data : array_like of float32 or float64
+        First values; they are copied.
     row_sparse : bool
-        The gradient is non-zero in few rows (axis 0), as that of an embedding table is.
+        Whether the gradient is non-zero in few rows (axis 0), as that of an embedding table is.
     transposed : bool
-        Stored as the transpose of what `Module.state_dict` shows.
+        Whether the array is the transpose of what `Module.state_dict` shows.
 
     Attributes
     ----------
-    data, grad : ndarray
-        C-contiguous views, into the arenas of the module once it is flattened. Assigning to
-        them copies values in; it never rebinds the view.
-    rows : ndarray of int64 or None
-        None: the gradient is dense. Otherwise the distinct rows in which it may be non-zero.
     requires_grad : bool
-        Whether recurrent layers compute the gradient; True by default.
+        Whether recurrent layers compute the gradient; True at first.
+    rows : ndarray of int64 or None
+        None where the gradient is dense, otherwise the distinct rows in which it may be non-zero.
+    transposed : bool
+
+    Raises
+    ------
+    TypeError
+        `data` of another dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> weight = nn.Parameter(np.zeros((2, 3), np.float32))
+    >>> weight
+    Parameter(shape=(2, 3), dtype=float32)
+    >>> weight.grad += 1
+    >>> weight.data -= 0.5 * weight.grad
+    >>> weight.data[0].tolist()
+    [-0.5, -0.5, -0.5]
     """
 
     __slots__ = ("_data", "_grad", "requires_grad", "rows", "transposed")
@@ -72,6 +106,11 @@ class Parameter:
 
     @property
     def data(self) -> np.ndarray:
+        """The values, C-contiguous; in a module a view of the array that holds all its parameters.
+
+        Assigning to it copies values of the same shape in and never rebinds the view; a ValueError
+        refuses another shape.
+        """
         return self._data
 
     @data.setter
@@ -80,6 +119,11 @@ class Parameter:
 
     @property
     def grad(self) -> np.ndarray:
+        """The gradient, of the shape and dtype of `data`.
+
+        Assigning to it copies values of the same shape in and never rebinds the view; a ValueError
+        refuses another shape.
+        """
         return self._grad
 
     @grad.setter
@@ -99,18 +143,29 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the values, a tuple of int."""
         return self._data.shape
 
     @property
     def size(self) -> int:
+        """Number of values."""
         return self._data.size
 
     @property
     def dtype(self) -> np.dtype:
+        """Type of values and gradient, float32 or float64."""
         return self._data.dtype
 
     def mark_rows(self, rows: np.ndarray) -> None:
-        """Record rows (int64, repeats allowed) to which a gradient is about to be added."""
+        """Record rows to which a gradient is about to be added.
+
+        It has no effect where the gradient is dense.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            In any order; repeats are allowed.
+        """
         if self.rows is not None:
             rows = np.unique(rows)
             self.rows = np.union1d(self.rows, rows) if self.rows.size else rows
@@ -125,13 +180,25 @@ class Parameter:
             self.rows = NO_ROWS
 
     def rebind(self, data: np.ndarray, grad: np.ndarray) -> None:
-        """Move into other storage of the same shape, values included."""
+        """Move into other storage, values included.
+
+        Parameters
+        ----------
+        data, grad : ndarray of the shape and dtype of this parameter
+            The new storage of values and gradient, which is overwritten.
+        """
         data[...], grad[...] = self._data, self._grad
         self._data, self._grad = data, grad
         Parameter.storage_version += 1
 
     def public_view(self) -> np.ndarray:
-        """The view of `data` that `Module.state_dict` copies."""
+        """Return the view of the values that `Module.state_dict` copies.
+
+        Returns
+        -------
+        ndarray
+            `data`, or its transpose.
+        """
         return self._data.T if self.transposed else self._data
 
     def __repr__(self) -> str:
@@ -186,11 +253,30 @@ class IncompatibleKeys(NamedTuple):
 
 
 class Module:
-    """A layer or a stack of layers: parameters and sub-modules are its attributes.
+    """A layer or a model: its parameters and sub-modules are its attributes.
 
-    A subclass defines ``forward`` and, to be trained, ``backward``, which returns the gradient of
-    the last forward call's input and adds to the parameters' ``grad``. Several forward calls may
-    come before as many ``backward`` calls, which take them in reverse order.
+    A subclass assigns `Parameter` and `Module` objects to attributes and defines ``forward`` and,
+    to be trained, ``backward``. That returns the gradient of the last forward call's input and
+    adds to the parameters' ``grad``. Several forward calls may come before as many ``backward``
+    calls, which take them in reverse order. ``module(x)`` calls ``module.forward(x)``.
+
+    Attributes
+    ----------
+    training : bool
+        Whether the module is in training mode, as it is at first; see `train` and `eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, size):
+    ...         self.factor = nn.Parameter(np.ones(size, np.float32))
+    ...     def forward(self, x):
+    ...         return x * self.factor.data
+    >>> model = nn.Sequential(nn.Linear(3, 2), Scale(2))
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.weight', '0.bias', '1.factor']
     """
 
     training = True
@@ -204,12 +290,24 @@ class Module:
 
     # -- contents -------------------------------------------------------------
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """Direct sub-modules, in the order in which they were assigned."""
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over the direct sub-modules, in the order in which they were assigned.
+
+        Returns
+        -------
+        iterator of (str, Module)
+            Names of attributes, and modules.
+        """
         return ((n, v) for n, v in list(vars(self).items()) if isinstance(v, Module))
 
-    def modules(self) -> Iterator["Module"]:
-        """This module and all modules below it."""
+    def modules(self) -> Iterator[Module]:
+        """Iterate over this module and all modules below it.
+
+        Yields
+        ------
+        Module
+            A module before its sub-modules.
+        """
         yield self
         for _, child in self.named_children():
             yield from child.modules()
@@ -223,7 +321,15 @@ class Module:
             yield from child._walk(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Distinct parameters with their names, own ones first, then each sub-module's."""
+        """Iterate over the distinct parameters, own ones first, then each sub-module's.
+
+        Yields
+        ------
+        name : str
+            Path from this module, such as ``0.weight``. A parameter that is shared comes once,
+            under its first name.
+        parameter : Parameter
+        """
         seen: set[int] = set()
         for name, parameter in self._walk():
             if id(parameter) not in seen:
@@ -231,13 +337,20 @@ class Module:
                 yield name, parameter
 
     def parameters(self) -> Iterator[Parameter]:
-        """Distinct parameters in the order of `named_parameters`."""
+        """Iterate over the distinct parameters, in the order of `named_parameters`.
+
+        Returns
+        -------
+        iterator of Parameter
+        """
         return (parameter for _, parameter in self.named_parameters())
 
     def flatten_parameters(self) -> None:
-        """Move all parameters into one arena, all gradients into another (one per dtype).
+        """Move all parameters into one array, and all gradients into another (one pair per dtype).
 
-        Neighbours in an arena are updated, cleared and measured in one pass.
+        Optimizers update, clear and measure neighbours in such an array in one pass. The layers do
+        it for their own parameters; for a model made of several layers it saves time where they
+        are small.
         """
         everything = list(self.parameters())
         for dtype in {parameter.dtype for parameter in everything}:
@@ -247,17 +360,40 @@ class Module:
     # -- modes -----------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout drops, and forward saves what backward needs."""
+        """Enter training mode: dropout drops, and forward calls save what `backward` needs.
+
+        Parameters
+        ----------
+        mode : bool
+            False enters eval mode.
+
+        Returns
+        -------
+        Module
+            This module.
+        """
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Evaluation mode: no dropout, nothing saved."""
+        """Enter eval mode: no dropout, and nothing is saved for `backward`.
+
+        Returns
+        -------
+        Module
+            This module.
+        """
         return self.train(False)
 
     def saves_for_backward(self) -> bool:
-        """Whether a forward call now must save what backward needs."""
+        """Return whether a forward call now must save what `backward` needs.
+
+        Returns
+        -------
+        bool
+            True in training mode outside of `no_grad`.
+        """
         return self.training and _grad_enabled.get()
 
     def zero_grad(self) -> None:
@@ -268,28 +404,56 @@ class Module:
     # -- loading and storing ---------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """C-contiguous copies of all parameters by name."""
+        """Copy all parameters.
+
+        Returns
+        -------
+        dict of str to ndarray
+            C-contiguous copies by name, in the shapes that PyTorch gives them. A parameter that is
+            shared comes once for each of its names.
+
+        Examples
+        --------
+        >>> from fastseq import nn
+        >>> {name: array.shape for name, array in nn.GRU(3, 4, bias=False).state_dict().items()}
+        {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
+        """
         return {name: np.array(p.public_view(), order="C") for name, p in self._walk()}
 
     def load_state_dict(
         self, state: Mapping[str, npt.ArrayLike], strict: bool = True
     ) -> IncompatibleKeys:
-        """Copy arrays (any memory order, any real dtype) into the parameters of these names.
+        """Copy arrays into the parameters of these names.
 
         Parameters
         ----------
-        state : mapping of name to array
+        state : mapping of str to array_like
+            Arrays of real numbers, in any memory layout, such as `state_dict` returns; they are
+            converted to the parameters' dtype.
         strict : bool
-            Missing and unexpected names are errors too.
+            Whether missing and unexpected names are errors. Otherwise these are left out.
+
+        Returns
+        -------
+        IncompatibleKeys
+            A pair (missing_keys, unexpected_keys) of lists of names.
 
         Raises
         ------
         TypeError
-            Not a mapping.
+            `state` is not a mapping.
         RuntimeError
-            Lists every name that is wrong.
+            Wrong names, shapes or kinds of numbers; the message lists all. The module is as it
+            was.
 
-        Whatever is raised, the module is as it was.
+        Examples
+        --------
+        >>> from fastseq import nn
+        >>> one, two = nn.GRU(3, 4, seed=0), nn.GRU(3, 4, seed=1)
+        >>> two.load_state_dict(one.state_dict())
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> bool((one.weight_hh_l0.data == two.weight_hh_l0.data).all())
+        True
         """
         check_mapping("state", state)
         own = dict(self._walk())
@@ -318,7 +482,13 @@ class Module:
     # -- printing --------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """The text between the brackets of the repr of a module without sub-modules."""
+        """Return the text between the brackets of the repr of a module without sub-modules.
+
+        Returns
+        -------
+        str
+            Empty unless a subclass overrides it.
+        """
         return ""
 
     def __repr__(self) -> str:
