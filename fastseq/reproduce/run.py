@@ -33,6 +33,8 @@ from .experiments import prepare as prepare_task
 from .experiments import train as train_task
 from .report import report_page
 
+__all__ = ["reproduce"]
+
 PROGRESS_EVERY = 10  # updates
 
 
