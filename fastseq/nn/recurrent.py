@@ -367,7 +367,8 @@ class LSTM(Recurrent):
             without a dimension for the batch.
         hx : pair of ndarray, or None for zeros
             Initial states h0 of shape (K, B, P) and c0 of shape (K, B, H), or (K, P) and (K, H)
-            for one sequence: layer by layer, in each the forward direction first. Either may be None for zeros.
+            for one sequence: layer by layer, in each the forward direction first. Either may be
+            None for zeros.
         lengths : array_like of B integers from 1 to T, or None
             Steps of each sequence, in any order. What follows them is padding: it costs no time
             and has no influence on any result.
