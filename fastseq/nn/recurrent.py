@@ -401,7 +401,7 @@ class LSTM(Recurrent):
         >>> whole, _ = lstm(x)
         >>> first, state = lstm(x[:4])
         >>> rest, _ = lstm(x[4:], state)
-        >>> bool((np.concatenate([first, rest]) == whole).all())
+        >>> np.allclose(np.concatenate([first, rest]), whole, atol=1e-6)
         True
         """
         h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
