@@ -80,7 +80,7 @@ class Dropout(Module):
 
         Returns
         -------
-        ndarray of the shape of `x`
+        ndarray of the shape of x
             In eval mode `x` itself, not a copy.
         """
         if not self.training:

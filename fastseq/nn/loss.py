@@ -37,9 +37,9 @@ def cross_entropy(
 
     Returns
     -------
-    loss : float, or with "none" ndarray of the shape of `targets`
+    loss : float, or with "none" ndarray of the shape of targets
         In nats.
-    grad : ndarray of the shape of `logits`
+    grad : ndarray of the shape of logits
         d loss / d logits; with "none" that of the sum of the losses.
 
     Raises
@@ -85,14 +85,14 @@ def mse_loss(
     Parameters
     ----------
     x : ndarray of float32 or float64, of any shape
-    target : ndarray of the shape and dtype of `x`
+    target : ndarray of the shape and dtype of x
     reduction : {"mean", "sum", "none"}
         Mean over all elements (NaN without any), sum, or one loss for each element.
 
     Returns
     -------
-    loss : float, or with "none" ndarray of the shape of `x`
-    grad : ndarray of the shape of `x`
+    loss : float, or with "none" ndarray of the shape of x
+    grad : ndarray of the shape of x
         d loss / d x; with "none" that of the sum of the losses.
 
     Raises
@@ -227,7 +227,7 @@ class MSELoss(Module):
         Parameters
         ----------
         x : ndarray of float32 or float64, of any shape
-        target : ndarray of the shape and dtype of `x`
+        target : ndarray of the shape and dtype of x
 
         Returns
         -------

@@ -24,6 +24,9 @@ class RNN(Recurrent):
     ``torch.nn.RNN``. In the shapes below T is the number of steps, B of sequences,
     I = `input_size`, H = `hidden_size`, L = `num_layers`, D = 1 or 2 directions, K = L · D.
 
+    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
+    of threads may call one layer at once.
+
     Parameters
     ----------
     input_size : int
@@ -75,11 +78,6 @@ class RNN(Recurrent):
     -----
     UserWarning
         `dropout` with a single layer, where it has no effect.
-
-    Notes
-    -----
-    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
-    of threads may call one layer at once.
 
     References
     ----------
@@ -140,6 +138,9 @@ class GRU(Recurrent):
     sequences, I = `input_size`, H = `hidden_size`, L = `num_layers`, D = 1 or 2 directions,
     K = L · D.
 
+    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
+    of threads may call one layer at once.
+
     Parameters
     ----------
     input_size : int
@@ -190,11 +191,6 @@ class GRU(Recurrent):
     -----
     UserWarning
         `dropout` with a single layer, where it has no effect.
-
-    Notes
-    -----
-    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
-    of threads may call one layer at once.
 
     References
     ----------
@@ -252,6 +248,9 @@ class LSTM(Recurrent):
     sequences, I = `input_size`, H = `hidden_size`, P = `proj_size` or H without a projection,
     L = `num_layers`, D = 1 or 2 directions, K = L · D.
 
+    All parameters start uniform in ±1/√H, as PyTorch's do. In eval mode, and under
+    `fastseq.no_grad`, any number of threads may call one layer at once.
+
     Parameters
     ----------
     input_size : int
@@ -303,11 +302,6 @@ class LSTM(Recurrent):
     -----
     UserWarning
         `dropout` with a single layer, where it has no effect.
-
-    Notes
-    -----
-    All parameters start uniform in ±1/√H, as PyTorch's do. In eval mode, and under
-    `fastseq.no_grad`, any number of threads may call one layer at once.
 
     References
     ----------
@@ -362,7 +356,7 @@ class LSTM(Recurrent):
 
         Parameters
         ----------
-        x : ndarray of shape (T, B, I), or (B, T, I) with `batch_first`, or (T, I)
+        x : ndarray of shape (T, B, I), or (B, T, I) with batch_first, or (T, I)
             Input, of the layer's dtype and in any memory layout. An array (T, I) is one sequence
             without a dimension for the batch.
         hx : pair of ndarray, or None for zeros
@@ -375,10 +369,11 @@ class LSTM(Recurrent):
 
         Returns
         -------
-        output : ndarray of shape (T, B, D·P), laid out as `x` is
+        output : ndarray of shape (T, B, D·P), laid out as x is
             Of the last layer, its directions side by side; zero in the padding.
-        (h_n, c_n) : pair of ndarray of the shapes of h0 and c0
-            States after the last step of each sequence; of the reverse direction, after the first.
+        state : pair of ndarray of the shapes of h0 and c0
+            The states (h_n, c_n) after the last step of each sequence; of the reverse direction,
+            after the first.
 
         Raises
         ------
@@ -431,10 +426,10 @@ class LSTM(Recurrent):
 
         Returns
         -------
-        grad_x : ndarray of the shape of x, or None without `needs_input_grad`
+        grad_x : ndarray of the shape of x, or None without needs_input_grad
             Gradient with respect to x; zero in the padding.
-        (grad_h0, grad_c0) : pair of ndarray of the shapes of h_n and c_n
-            Gradients with respect to the initial states.
+        grad_hx : pair of ndarray of the shapes of h_n and c_n
+            Gradients (grad_h0, grad_c0) with respect to the initial states.
 
         Raises
         ------

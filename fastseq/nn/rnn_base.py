@@ -163,7 +163,7 @@ class Recurrent(Module):
 
         Parameters
         ----------
-        x : ndarray of shape (T, B, I), or (B, T, I) with `batch_first`, or (T, I)
+        x : ndarray of shape (T, B, I), or (B, T, I) with batch_first, or (T, I)
             Input, of the layer's dtype and in any memory layout. An array (T, I) is one sequence
             without a dimension for the batch.
         h0 : ndarray of shape (K, B, H), of one sequence (K, H), or None for zeros
@@ -174,7 +174,7 @@ class Recurrent(Module):
 
         Returns
         -------
-        output : ndarray of shape (T, B, D·H), laid out as `x` is
+        output : ndarray of shape (T, B, D·H), laid out as x is
             Of the last layer, its directions side by side; zero in the padding.
         h_n : ndarray of shape (K, B, H), of one sequence (K, H)
             States after the last step of each sequence; of the reverse direction, after the first.
@@ -384,7 +384,7 @@ class Recurrent(Module):
 
         Returns
         -------
-        grad_x : ndarray of the shape of x, or None without `needs_input_grad`
+        grad_x : ndarray of the shape of x, or None without needs_input_grad
             Gradient with respect to x; zero in the padding.
         grad_h0 : ndarray of the shape of h_n
             Gradient with respect to the initial states.

@@ -72,12 +72,12 @@ class Stepper:
 
         Parameters
         ----------
-        x : ndarray of shape (B, I), or (I,) without `batch_size`
+        x : ndarray of shape (B, I), or (I,) without batch_size
             Input, of the layer's dtype and in any memory layout.
 
         Returns
         -------
-        ndarray of shape (B, P), or (P,) without `batch_size`
+        ndarray of shape (B, P), or (P,) without batch_size
             Output of the last layer, a fresh array. P is the hidden size, or an LSTM's
             `proj_size`.
 

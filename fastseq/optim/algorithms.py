@@ -36,9 +36,11 @@ class SGD(Optimizer):
         v ← momentum · v + (1 − dampening) · g  with momentum; the first step sets v = g
         p ← p − lr · v                          or p ← p − lr · (g + momentum · v) with nesterov
 
+    Without momentum and weight decay, rows of an embedding that have no gradient cost nothing.
+
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         What to optimize; see `Optimizer` for groups.
     lr : float
         Learning rate.
@@ -57,10 +59,6 @@ class SGD(Optimizer):
         Something other than parameters.
     ValueError
         No parameters, one of them twice, two dtypes in one group, or an option out of range.
-
-    Notes
-    -----
-    Without momentum and weight decay, rows of an embedding that have no gradient cost nothing.
 
     References
     ----------
@@ -133,9 +131,11 @@ class Adagrad(Optimizer):
         s ← s + g²
         p ← p − lr / (1 + (n − 1) · lr_decay) · g / (√s + eps)
 
+    Without weight decay, rows of an embedding that have no gradient cost nothing.
+
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         What to optimize; see `Optimizer` for groups.
     lr : float
         Learning rate.
@@ -156,10 +156,6 @@ class Adagrad(Optimizer):
         Something other than parameters.
     ValueError
         No parameters, one of them twice, two dtypes in one group, or an option out of range.
-
-    Notes
-    -----
-    Without weight decay, rows of an embedding that have no gradient cost nothing.
 
     References
     ----------
@@ -239,7 +235,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         What to optimize; see `Optimizer` for groups.
     lr : float
         Learning rate.
@@ -342,7 +338,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         What to optimize; see `Optimizer` for groups.
     lr : float
         Learning rate.
@@ -426,7 +422,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         What to optimize; see `Optimizer` for groups.
     lr : float
         Learning rate.

@@ -23,7 +23,7 @@ class Optimizer:
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
+    params : iterable of Parameter, or of dicts with a "params" entry
         A dict is a group of parameters; its other entries take precedence over `defaults`.
     defaults : dict
         Options of groups that do not set them.
