@@ -28,7 +28,7 @@ def _check_not_negative(group: dict[str, Any], **labels: str) -> None:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, optionally with momentum.
+    """Stochastic gradient descent, optionally with momentum [1]_.
 
     With g for the gradient plus weight_decay · p, each step computes::
 
