@@ -16,7 +16,8 @@ from .._kernels.records import LinearGrads
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats
-from ..nn.module import Module, Parameter, PendingCalls
+from ..nn.module import Module, PendingCalls
+from ..nn.parameter import Parameter
 from ..nn.recurrence import Recurrence
 from ..nn.stack import Stack, StackCall
 from .config import ModelConfig

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from ..backend import kernels
 from . import init
 from .checks import check_floats, check_ids, check_int, float_type, zeros
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
+from .parameter import Parameter
 
 
 class Embedding(Module):

@@ -19,7 +19,8 @@ from .checks import (
     same_type,
     zeros,
 )
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
+from .parameter import Parameter
 
 
 class Linear(Module):

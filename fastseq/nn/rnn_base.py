@@ -27,8 +27,9 @@ from .checks import (
     same_type,
     zeros,
 )
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
 from .packing import Packing
+from .parameter import Parameter
 from .recurrence import Recurrence
 from .stack import Stack, StackCall
 from .stepper import Stepper

@@ -9,7 +9,7 @@ from types import EllipsisType
 import numpy as np
 
 from ..backend import kernels
-from .module import Parameter
+from .parameter import Parameter
 
 __all__ = ["clip_coefficient", "clip_grad_norm_", "clip_grad_value_"]
 
