@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 from types import ModuleType
 
 import pytest
@@ -97,8 +98,10 @@ def test_public_names_are_documented(name):
     rules = RULES - {"PR01"} if is_made_by_others(name) else RULES
     wrong = [f"{code}: {text}" for code, text in report["errors"] if code in rules]
     assert not wrong, f"{report['file']}:{report['file_line']}"
+    text = report["docstring"]
+    assert set(re.findall(r"\[(\d+)\]_", text)) == set(re.findall(r"\.\. \[(\d+)\] ", text))
     if NAMES[name]:
-        assert doctest.DocTestParser().get_examples(report["docstring"]), "without an example"
+        assert doctest.DocTestParser().get_examples(text), "without an example"
 
 
 MODULES = [
