@@ -1,7 +1,7 @@
 # Uses the Python of .venv; another one: make test PYTHON=python3
 PYTHON ?= .venv/bin/python
 
-.PHONY: build test lint bench annotate
+.PHONY: build test lint bench annotate wheel
 
 build: .venv  ## compile the kernels in place, with all that development takes
 	$(PYTHON) -m pip install -e ".[dev,bench]"
@@ -19,5 +19,9 @@ lint:
 bench:  ## all of benchmarks/, some ten minutes on an idle machine
 	$(PYTHON) -m benchmarks.all
 
-annotate:  ## fastseq/_kernels/*.html: which lines of Cython call into Python
+annotate:  ## build/cython/fastseq/_kernels/*.html: which lines of Cython call into Python
 	FASTSEQ_ANNOTATE=1 $(PYTHON) -m pip install --no-deps -e .
+
+wheel: .venv  ## dist/: sources and wheel, checked, and tried where there is no compiler
+	$(PYTHON) -m pip install -q build twine auditwheel
+	PYTHON=$(abspath $(PYTHON)) .ci/wheel

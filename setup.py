@@ -1,74 +1,177 @@
-"""Compile the kernels: a module for each instruction set and number type, from one source."""
+"""Compile the kernels: one Cython source, a module for each instruction set and number type."""
 
 import os
-import platform
+import re
+import shutil
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = bool(os.environ.get("FASTSEQ_DEBUG"))  # bounds checks, slow
-ANNOTATE = bool(os.environ.get("FASTSEQ_ANNOTATE"))  # HTML beside each .pyx
-NO_COMPILER = """fastseq: no C compiler that finds Python.h. To install them:
+ANNOTATE = bool(os.environ.get("FASTSEQ_ANNOTATE"))  # HTML beside the C source
+REQUIRED = bool(os.environ.get("FASTSEQ_REQUIRE_COMPILED"))  # fail where there is no compiler
+REMEDY = """The kernels need GCC 10, Clang 12 or later, and Python's headers:
     Debian, Ubuntu   apt-get install gcc python3-dev
     Fedora           dnf install gcc python3-devel
-    macOS            xcode-select --install"""
+    macOS            xcode-select --install
+    Windows          the "C++ Clang tools" of Visual Studio"""
+WITHOUT = "Without them fastseq runs in plain Python, thousands of times slower."
+# Address of the repository that a release is built from; the pages of a release link to it.
+REPOSITORY = os.environ.get("FASTSEQ_REPOSITORY")
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and later
 
 # No -ffast-math. A fused multiply-add stands where the source says so and nowhere else, so that
-# avx2 and avx512 give the same bits; loops over several arrays may be checked for overlap.
+# avx2, avx512 and neon give the same bits; loops over several arrays may be checked for overlap.
 FLAGS = ["-O1" if DEBUG else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-# Cython drops the const of temporaries.
-FLAGS += ["-Wno-discarded-qualifiers", "-Wno-unused-function", "-g0"]
+FLAGS += ["-Wno-unused-function", "-g0"]
 GCC_FLAGS = ["--param=vect-max-version-for-alias-checks=100"]
+GCC_FLAGS += ["-Wno-discarded-qualifiers"]  # Cython drops the const of temporaries
+# The builds of each processor, best first, with their flags.
 BUILDS = {
-    "generic": [],
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512": [
-        "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
-        "-mprefer-vector-width=512",
-    ],
+    "x86_64": {
+        "avx512": [
+            "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
+            "-mprefer-vector-width=512",
+        ],
+        "avx2": ["-mavx2", "-mfma"],
+        "generic": [],
+    },
+    "arm64": {"neon": [], "generic": []},
 }  # fmt: skip
+# The processor that is compiled for; a cross build names it in _PYTHON_HOST_PLATFORM.
+MACHINE = sysconfig.get_platform().rpartition("-")[2]
+MACHINE = MACHINE.lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
 # Each build is compiled for both number types.
-DTYPES = {"float32": [], "float64": [("FS_DOUBLE", None)]}
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+DTYPES = {"float32": "", "float64": "#define FS_DOUBLE\n"}
+
 KERNELS = Path("fastseq/_kernels")
-SHARED = [str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi")]
+TRANSLATED = Path("build/cython", KERNELS)  # where Cython writes C
+SHARED = [
+    str(path) for path in sorted(KERNELS.glob("_*")) if path.suffix in (".h", ".pxi", ".pyx")
+]
+TOO_OLD = """
+#if defined(__apple_build_version__) ? __clang_major__ < 13 : \\
+    defined(__clang__) ? __clang_major__ < 12 : __GNUC__ < 10
+#error too old, or not one of the two
+#endif
+"""
 
 
-def extension(name, flags, macros=()):
+def extension(name, flags=()):
     return Extension(
         f"fastseq._kernels.{name}",
-        [str(KERNELS / f"{name}.pyx")],
+        [],  # translated when it is built
         depends=[*SHARED, "setup.py"],
-        extra_compile_args=FLAGS + flags,
-        define_macros=[LIMITED_API, *macros],
+        include_dirs=[str(KERNELS), str(TRANSLATED)],
+        extra_compile_args=[*FLAGS, *flags],
+        define_macros=[LIMITED_API],
         py_limited_api=True,
     )
 
 
+def name_kernels(name):
+    """Write the C source of one module: the translated kernels under its name."""
+    build, dtype = name.split("_")
+    text = (
+        f'#define FS_BUILD "{build}"\n#define FS_BUILD_{build}\n{DTYPES[dtype]}'
+        f'#define PyInit__build PyInit_{name}\n#include "_build.c"\n'
+    )
+    path = TRANSLATED / f"{name}.c"
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+def absolute_link(match):
+    """A link of README as it works elsewhere, or its text alone if no repository is known."""
+    image, text, target = match.groups()
+    if REPOSITORY:
+        return f"{image}[{text}]({REPOSITORY}/{'raw' if image else 'blob'}/HEAD/{target})"
+    return "" if image else text
+
+
+def long_description():
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?)\[([^]]*)\]\((?![a-z]+:|#)([^)]*)\)", absolute_link, text)
+
+
 class Build(build_ext):
-    """Adds the flags that this compiler has, OpenMP among them."""
+    """Translates the kernels once and compiles them with the flags that this compiler has."""
 
     def initialize_options(self):
         super().initialize_options()
         self.force = DEBUG  # what was built without checks is newer than its sources, too
 
     def build_extensions(self):
-        if not self.accepts([], "#include <Python.h>\n"):
-            raise SystemExit(NO_COMPILER)
-        gcc = self.accepts(GCC_FLAGS)
-        openmp = self.accepts(["-fopenmp"])
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
+        problem = self.find_problem()
+        if problem and REQUIRED:
+            raise SystemExit(f"fastseq: {problem}. {REMEDY}")
+        if problem:
+            print(f"fastseq: {problem}. {REMEDY}\n{WITHOUT}", file=sys.stderr)
+            self.extensions = []
+            return
+        self.translate()
+        gcc = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else []
         for each in self.extensions:
-            each.extra_compile_args += GCC_FLAGS if gcc else []
-            if openmp and not each.name.endswith("_cpu"):
-                each.extra_compile_args += ["-fopenmp"]
-                each.extra_link_args += ["-fopenmp"]
+            self.complete(each, gcc)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
+
+    def use_clang_cl(self):
+        """Compile with Clang, which has vector types and takes GCC's flags, in MSVC's place."""
+        self.compiler.initialize()
+        self.compiler.cc = shutil.which("clang-cl") or self.compiler.cc
+
+    def complete(self, ext, flags):
+        """Add the source and the flags that this compiler takes."""
+        name = ext.name.rpartition(".")[2]
+        ext.sources = [str(TRANSLATED / f"{name}.c")]
+        if not name.startswith("_"):
+            name_kernels(name)
+        ext.extra_compile_args += flags
+        if self.compiler.compiler_type == "msvc":
+            ext.extra_compile_args = [f"/clang:{flag}" for flag in ext.extra_compile_args]
+
+    def find_problem(self):
+        """Why this compiler cannot compile the kernels, or None."""
+        if not self.accepts([]):
+            return "no C compiler"
+        if not self.accepts([], TOO_OLD):
+            return "the C compiler is too old, or Microsoft's, which has no vector types"
+        if not self.accepts([], "#include <Python.h>\n"):
+            return "the C compiler does not find Python.h"
+        return None
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        name = ext.name.rpartition(".")[2]
+        if not name.startswith("_"):
+            stub = Path(self.get_ext_fullpath(ext.name)).with_name(f"{name}.pyi")
+            stub.write_text("from fastseq._kernels._build import *\n")
+
+    def translate(self):
+        from Cython.Build import cythonize
+
+        cythonize(
+            [Extension(f"fastseq._kernels.{p.stem}", [str(p)]) for p in KERNELS.glob("*.pyx")],
+            build_dir="build/cython",
+            annotate=ANNOTATE,
+            force=DEBUG or ANNOTATE,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": DEBUG,
+                "wraparound": False,
+                "initializedcheck": DEBUG,
+                "cdivision": True,
+                "embedsignature": True,
+                "freethreading_compatible": False,
+            },
+        )
 
     def accepts(self, flags, head=""):
         """Whether a program compiles and links with these flags."""
@@ -90,32 +193,19 @@ class Build(build_ext):
             return True
 
 
-if sys.platform == "win32":
-    raise SystemExit("fastseq: the kernels need GCC or Clang (on Windows: WSL)")
-
-extensions = [extension("_cpu", [])]
-extensions += [
-    extension(f"{build}_{dtype}", flags, macros)
-    for build, flags in BUILDS.items()
-    if not flags or X86
-    for dtype, macros in DTYPES.items()
-]
-
 setup(
     cmdclass={"build_ext": Build},
-    ext_modules=cythonize(
-        extensions,
-        annotate=ANNOTATE,
-        force=DEBUG or ANNOTATE,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": DEBUG,
-            "cdivision": True,
-            "embedsignature": True,
-            "freethreading_compatible": False,
-        },
-    ),
+    ext_modules=[
+        extension("_cpu"),
+        extension("_team"),
+        *(
+            extension(f"{build}_{dtype}", flags)
+            for build, flags in BUILDS.get(MACHINE, {"generic": []}).items()
+            for dtype in DTYPES
+        ),
+    ],
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    project_urls={"Repository": REPOSITORY} if REPOSITORY else {},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -37,7 +37,9 @@ def _check_name(name: str, argument: str = "backend") -> str:
         if best == "oracle":
             warnings.warn(
                 "fastseq: no compiled kernels here; the plain-Python ones are thousands of times "
-                f"slower (FASTSEQ_BACKEND=oracle asks for them). Imported from {_SOURCE}",
+                "slower. To compile them, install GCC or Clang, then: pip install --no-cache-dir "
+                "--force-reinstall fastseq-rnn. FASTSEQ_BACKEND=oracle asks for plain Python. "
+                f"Imported from {_SOURCE}",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -69,6 +71,7 @@ def _initial_threads() -> int:
 
 _active = _check_name(os.environ.get("FASTSEQ_BACKEND") or "auto", "FASTSEQ_BACKEND")
 _threads = _initial_threads()
+_kernels.set_num_threads(_threads)
 
 
 _modules: dict[tuple[str, np.dtype | type | str], Any] = {}  # those in use so far
@@ -79,7 +82,6 @@ def kernels(dtype: np.dtype | type | str) -> Any:
     key = _active, dtype  # NumPy takes a microsecond for the name of a dtype
     if key not in _modules:
         _modules[key] = _kernels.load(_active, np.dtype(dtype).name)
-        _modules[key].set_num_threads(_threads)
     return _modules[key]
 
 
@@ -89,7 +91,7 @@ def get_backend() -> str:
     Returns
     -------
     str
-        ``avx512``, ``avx2``, ``generic`` or ``oracle``.
+        ``avx512``, ``avx2``, ``neon``, ``generic`` or ``oracle``.
 
     Examples
     --------
@@ -109,8 +111,8 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : str
-        ``avx512``, ``avx2``, ``generic`` (compiled for any processor), ``oracle`` (plain Python,
-        thousands of times slower), or ``auto`` for the best that this machine can run.
+        ``avx512``, ``avx2``, ``neon``, ``generic`` (compiled for any processor), ``oracle`` (plain
+        Python, thousands of times slower), or ``auto`` for the best that this machine can run.
 
     Raises
     ------
@@ -210,8 +212,7 @@ def set_num_threads(count: int) -> None:
         raise TypeError(f"count: expected an integer, got {type(count).__name__}")
     check_threads("count", count)
     _threads = int(count)
-    for module in _modules.values():
-        module.set_num_threads(_threads)
+    _kernels.set_num_threads(_threads)
 
 
 def check_threads(name: str, count: int) -> None:
@@ -226,6 +227,7 @@ def get_num_threads() -> int:
     Returns
     -------
     int
+        1 for the plain-Python kernels, which know no threads.
 
     Examples
     --------
@@ -233,7 +235,7 @@ def get_num_threads() -> int:
     >>> fastseq.get_num_threads() >= 1
     True
     """
-    return kernels("float32").get_num_threads()
+    return 1 if _active == "oracle" else _threads
 
 
 def available_backends() -> list[str]:

@@ -95,7 +95,7 @@ def test_nothing_is_drawn_without_matplotlib(monkeypatch):
     for name in [n for n in sys.modules if n.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(plots.PlotError, match=r"pip install 'fastseq\[plot\]'"):
+    with pytest.raises(plots.PlotError, match=r"pip install 'fastseq-rnn\[plot\]'"):
         plots.training_curve([])
 
 

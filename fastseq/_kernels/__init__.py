@@ -1,13 +1,15 @@
 """The numerical kernels: one specification (`oracle`) and its compiled builds.
 
-A build is compiled once for each number type, so that the kernels of a module compute in one.
+A build is compiled once for each number type, so that the kernels of a module compute in one. All
+modules share the threads of `_team`.
 Nothing here knows of models, files or text, and nothing here imports the rest of fastseq.
 """
 
 import importlib
+from contextlib import suppress
 from typing import Any
 
-COMPILED = ("avx512", "avx2", "generic")  # best first
+COMPILED = ("avx512", "avx2", "neon", "generic")  # best first
 NAMES = (*COMPILED, "oracle")
 DTYPES = ("float32", "float64")
 
@@ -42,3 +44,9 @@ def load(name: str, dtype: str = "float32") -> Any:
         raise ImportError(f"kernels {name!r}: this CPU does not support them")
     module = name if name == "oracle" else f"{name}_{dtype}"
     return importlib.import_module(f"fastseq._kernels.{module}")
+
+
+def set_num_threads(count: int) -> None:
+    """Let compiled kernels use at most `count` threads."""
+    with suppress(ImportError):  # where nothing is compiled, the oracle uses one
+        importlib.import_module("fastseq._kernels._team").set_num_threads(count)

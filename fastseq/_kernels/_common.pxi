@@ -1,6 +1,6 @@
 # Everything that all kernels share: the number type, threads, matrices, checks.
 #
-# a. A module computes in one number type, `real`, which its .pyx file defines as float or double.
+# a. A module computes in one number type, `real`, which _real.h defines as float or double.
 # b. A `def` checks shapes, since a wrong one would write outside an array; everything else was
 #    checked where the caller's arrays came in.
 # c. All work runs without the GIL and with subnormal numbers flushed, in tasks that `run` gives
@@ -12,14 +12,14 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
-from cython.parallel cimport parallel
-from libc.math cimport log, sqrt
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-import os
+from fastseq._kernels._team cimport Task, run_parts, team_barrier, thread_limit
 
 cdef extern from "_real.h" nogil:
+    ctypedef double real
     const real LOWEST "FS_LOWEST"  # the lowest finite number
     const char REAL_FORMAT "FS_FORMAT"  # code of `real` in the format of a buffer
 
@@ -27,8 +27,8 @@ cdef extern from "_vmath.h" nogil:
     unsigned flush_subnormals "fs_flush_subnormals"()
     void restore_subnormals "fs_restore_subnormals"(unsigned)
     double fma_d "fs_fma_d"(double, double, double)
-    float exp_f "fs_exp_f"(float)
     double exp_d "fs_exp_d"(double)
+    double log_d "fs_log_d"(double)
     real fma "FS(fs_fma)"(real, real, real)
     real exp_ "FS(fs_exp)"(real)
     real log_ "FS(fs_log)"(real)
@@ -36,10 +36,13 @@ cdef extern from "_vmath.h" nogil:
     real tanh_ "FS(fs_tanh)"(real)
     real sqrt_ "FS(fs_sqrt)"(real)
 
-cdef extern from "_team.h" nogil:
-    int team_size "fs_team_size"()
-    int team_member "fs_team_member"()
-    void barrier "fs_team_barrier"()
+cdef extern from "_rows.h" nogil:
+    real row_max "FS(fs_row_max)"(const real *z, Py_ssize_t N)
+    real row_sum "FS(fs_row_sum)"(const real *x, Py_ssize_t N)
+    real row_exp "FS(fs_row_exp)"(const real *z, real *e, Py_ssize_t N, real shift)
+    double row_max_d "fs_row_max_d"(const double *z, Py_ssize_t N)
+    double row_sum_d "fs_row_sum_d"(const double *x, Py_ssize_t N)
+    double row_exp_d "fs_row_exp_d"(const double *z, double *e, Py_ssize_t N, double shift)
 
 cdef extern from "_memory.h" nogil:
     void *allocate "fs_allocate"(Py_ssize_t count, size_t size)  # NULL: no memory left
@@ -84,56 +87,18 @@ cdef extern from *:
     enum:
         UNIT "FS_UNIT"  # numbers: a part of an array begins at a multiple
 
-# Multiply-adds that make a second thread worth while, about 100 microseconds. Starting a team
-# costs microseconds on an idle machine and milliseconds on a busy one, where a thread may not get
-# its core at once.
+# Multiply-adds that make a second thread worth while, about 100 microseconds. Waking a thread
+# costs microseconds on an idle machine and milliseconds on a busy one, where it may not get its
+# core at once.
 cdef double MIN_WORK = 8e6
 # Multiply-adds that moving one number counts as, where memory and not arithmetic sets the pace.
 cdef double MEMORY_WORK = 8
-cdef int _threads = 1
-cdef bint _forked = False
-
-
-def set_num_threads(int count):
-    global _threads
-    _threads = max(count, 1)
-
-
-def get_num_threads():
-    return 1 if _forked else _threads
-
-
-def _after_fork():
-    # GNU OpenMP hangs in a forked child if the parent has started threads.
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 cdef inline int thread_count(double work, Py_ssize_t parts) noexcept nogil:
     """Number of threads for so many multiply-adds that can be cut into so many parts."""
-    cdef double most = min(<double> _threads, min(work / MIN_WORK, <double> parts))
-    return 1 if _forked or most < 2 else <int> most
-
-
-# Computes one part of a job; false where memory is missing.
-ctypedef bint (*Task)(void *job, int part, int parts) noexcept nogil
-
-
-cdef void run_own_parts(Task task, void *job, int parts, bint *failed) noexcept nogil:
-    """Those parts that fall to this thread: every `team_size`th."""
-    cdef unsigned mode = flush_subnormals()
-    cdef int part = team_member(), size = team_size()
-    if parts == 0:
-        parts = size
-    while part < parts:
-        if not task(job, part, parts):
-            failed[0] = True
-        part += size
-    restore_subnormals(mode)
+    cdef double most = min(<double> thread_limit(), min(work / MIN_WORK, <double> parts))
+    return 1 if most < 2 else <int> most
 
 
 cdef bint run(Task task, void *job, int parts, int threads) noexcept nogil:
@@ -142,19 +107,16 @@ cdef bint run(Task task, void *job, int parts, int threads) noexcept nogil:
     parts 0 cuts the job into as many parts as there are threads, each of which runs one: such a
     task may use `barrier`.
     """
-    cdef bint failed = False
-    cdef bint *failed_ = &failed
-    cdef unsigned mode
-    cdef int part
-    if threads > 1:
-        with parallel(num_threads=threads):
-            run_own_parts(task, job, parts, failed_)
-        return not failed
-    mode = flush_subnormals()
-    for part in range(max(parts, 1)):
-        failed |= not task(job, part, max(parts, 1))
+    cdef unsigned mode = flush_subnormals()
+    cdef bint done = run_parts(task, job, parts, threads)
     restore_subnormals(mode)
-    return not failed
+    return done
+
+
+cdef inline void barrier(int parts) noexcept nogil:
+    """Wait for all of a job's parts."""
+    if parts > 1:
+        team_barrier()
 
 
 cdef inline Py_ssize_t units(Py_ssize_t length, Py_ssize_t unit=UNIT) noexcept nogil:

@@ -82,7 +82,7 @@ cdef Py_ssize_t nucleus(const DrawOptions *o, const double *weights, const Py_ss
 cdef Py_ssize_t draw_one(const DrawOptions *o, const double *weights,
                          double uniform) noexcept nogil:
     """The first index whose cumulative weight exceeds uniform * total."""
-    cdef double goal = uniform * row_sum(weights, o.V), mass = 0
+    cdef double goal = uniform * row_sum_d(weights, o.V), mass = 0
     cdef Py_ssize_t v, last = 0
     for v in range(o.V):
         if weights[v] > 0:
@@ -112,8 +112,8 @@ cdef Py_ssize_t draw(const DrawOptions *o, const real *logits, const uint8_t *se
     cdef double peak, first_peak, total, temperature = o.temperature, penalty = o.penalty
     for v in range(V):
         z[v] = logits[v]
-    peak = first_peak = row_max(z, V)
-    total = log(row_exp(z, weights, V, peak)) + peak
+    peak = first_peak = row_max_d(z, V)
+    total = log_d(row_exp_d(z, weights, V, peak)) + peak
     if seen != NULL:
         for v in range(V):
             if seen[v]:
@@ -123,7 +123,7 @@ cdef Py_ssize_t draw(const DrawOptions *o, const real *logits, const uint8_t *se
             z[v] = z[v] if allowed[v] else -INFINITY
             weights[v] = weights[v] if allowed[v] else 0
     if seen != NULL or allowed != NULL:
-        peak = row_max(z, V)
+        peak = row_max_d(z, V)
     if temperature == 0:
         while token < V - 1 and z[token] != peak:
             token += 1

@@ -28,7 +28,8 @@
 #define FS_NC 768     /* columns of b that are packed at a time */
 #define FS_THIN 2     /* rows: see b. */
 #define FS_SMALL_M 56 /* rows for which b is not packed, if it is small */
-#define FS_L2_BYTES (FS_BYTES * 12 << 10) /* bytes of b that stay in the second-level cache */
+#define FS_L2_BYTES (FS_L2_KB << 10)
+#define FS_LINE 64 /* bytes of a cache line; where lines are longer, some are fetched twice */
 
 _Static_assert(FS_MC % FS_MR == 0, "a block of a holds whole tiles");
 _Static_assert(FS_NC % (FS_NV * FS_BYTES / 4) == 0, "a block of b holds whole panels");
@@ -69,32 +70,32 @@ FS_INLINE void fs_tile(const int M, const int V, const ptrdiff_t a_step, const f
     const real *a = p->a, *b = p->b;
     const ptrdiff_t K = p->K, a_row = p->a_row, b_panel = p->b_panel, b_row = p->b_row;
     VEC sum[FS_MR][2 * FS_NV];
-#pragma GCC unroll 8
+    FS_UNROLL
     for (int v = 0; v < V; v++) {
         VEC base = {0};
         if (p->bias) base = *(const MEM *)(p->bias + v * VL);
-#pragma GCC unroll 8
+        FS_UNROLL
         for (int m = 0; m < M; m++) {
             sum[m][v] = base;
             if (p->accumulate) sum[m][v] += *(const MEM *)(p->c + m * p->c_row + v * VL);
         }
     }
-#pragma GCC unroll 2 /* half as many instructions for the loop itself */
+    FS_UNROLL_TWICE /* half as many instructions for the loop itself */
     for (ptrdiff_t k = 0; k < K; k++) {
         VEC right[2 * FS_NV];
-#pragma GCC unroll 8
+        FS_UNROLL
         for (int v = 0; v < V; v++)
             right[v] = *(const MEM *)(b + (v / FS_NV) * b_panel + k * b_row + (v % FS_NV) * VL);
-#pragma GCC unroll 8
+        FS_UNROLL
         for (int m = 0; m < M; m++) {
             VEC left = a[m * a_row + k * a_step] - (VEC){0};
-#pragma GCC unroll 8
+            FS_UNROLL
             for (int v = 0; v < V; v++) sum[m][v] = FS(fs_vfma)(left, right[v], sum[m][v]);
         }
     }
-#pragma GCC unroll 8
+    FS_UNROLL
     for (int v = 0; v < V; v++)
-#pragma GCC unroll 8
+        FS_UNROLL
         for (int m = 0; m < M; m++) *(MEM *)(p->c + m * p->c_row + v * VL) = sum[m][v];
 }
 
@@ -183,16 +184,16 @@ FS_INLINE ptrdiff_t fs_packed_size(ptrdiff_t K, ptrdiff_t N) {
 FS_INLINE void fs_load_transposed(const real *x, ptrdiff_t ld, VEC *v) {
     const ptrdiff_t distance = SQUARE * ld * (ptrdiff_t)sizeof(real);
     VEC w[SQUARE];
-#pragma GCC unroll 4
+    FS_UNROLL
     for (int i = 0; i < SQUARE; i++) v[i] = (VEC)fs_load_pieces((const char *)(x + i * ld), distance);
-#pragma GCC unroll 2
+    FS_UNROLL
     for (int stage = 1; stage < SQUARE; stage *= 2) {
-#pragma GCC unroll 2
+        FS_UNROLL
         for (int i = 0; i < SQUARE / 2; i++) {
             w[2 * i] = FS(FS_LOW)(v[i], v[i + SQUARE / 2]);
             w[2 * i + 1] = FS(FS_HIGH)(v[i], v[i + SQUARE / 2]);
         }
-#pragma GCC unroll 4
+        FS_UNROLL
         for (int i = 0; i < SQUARE; i++) v[i] = w[i];
     }
 }
@@ -201,7 +202,7 @@ FS_INLINE void fs_load_transposed(const real *x, ptrdiff_t ld, VEC *v) {
 FS_INLINE void fs_copy_transposed(const real *x, ptrdiff_t ld, real *out) {
     VEC v[SQUARE];
     fs_load_transposed(x, ld, v);
-#pragma GCC unroll 4
+    FS_UNROLL
     for (int i = 0; i < SQUARE; i++) *(MEM *)(out + i * NR) = v[i];
 }
 
@@ -287,10 +288,12 @@ static ptrdiff_t fs_block_thin(const fs_product *p) {
 
 /* Fetch a tile of c while the one before it is computed: it may lie far away. */
 FS_INLINE void fs_prefetch(ptrdiff_t M, const real *c, ptrdiff_t c_row) {
-    for (ptrdiff_t m = 0; m < M; m++)
-#pragma GCC unroll 8
-        for (int v = 0; v <= FS_NV; v++)
-            __builtin_prefetch(c + m * c_row + (v < FS_NV ? v * VL : NR - 1), 1);
+    for (ptrdiff_t m = 0; m < M; m++) {
+        FS_UNROLL
+        for (int n = 0; n < NR; n += FS_LINE / (int)sizeof(real))
+            __builtin_prefetch(c + m * c_row + n, 1);
+        __builtin_prefetch(c + m * c_row + NR - 1, 1);
+    }
 }
 
 /* a @ b for a block of rows and a stretch of k; a_step is 1, or a is packed.

@@ -4,9 +4,10 @@
  *
  * a. A sum still takes its terms in the order of k: a vector of sums has VL columns, whose numbers
  *    are brought together by transposing squares in registers.
- * b. FS_ALONG_GROUPS vectors of columns are computed at a time to hide the latency of additions.
- *    Not more: the rows of a square lie K numbers apart, often a power of two, and would drive each
- *    other out of the first-level cache. With the widest vectors one is best.
+ * b. FS_ALONG_GROUPS vectors of columns are computed at a time to hide the latency of additions:
+ *    64 bytes of columns, or half where 16 registers hold them. Not more: the rows of a square lie
+ *    K numbers apart, often a power of two, and would drive each other out of the first-level
+ *    cache.
  */
 
 _Static_assert(FS_BYTES % 16 == 0 && 16 % sizeof(real) == 0, "a vector is made of squares");
@@ -15,9 +16,9 @@ _Static_assert(FS_ALONG_K == 4 || FS_ALONG_K == 6, "fs_rows_along_k has these ca
 /* The sums' first values for G vectors of columns. */
 FS_INLINE void fs_begin_along_k(const int M, const int G, const fs_product *p,
                                 VEC (*sum)[FS_ALONG_GROUPS]) {
-#pragma GCC unroll 2
+    FS_UNROLL
     for (int g = 0; g < G; g++)
-#pragma GCC unroll 6
+        FS_UNROLL
         for (int m = 0; m < M; m++) {
             sum[m][g] = (VEC){0};
             if (p->bias) sum[m][g] = *(const MEM *)(p->bias + g * VL);
@@ -28,7 +29,7 @@ FS_INLINE void fs_begin_along_k(const int M, const int G, const fs_product *p,
 /* Add the terms of one k: `right` has a number for each column of group g. */
 FS_INLINE void fs_add_one_k(const int M, const int g, const fs_product *p, ptrdiff_t k, VEC right,
                             VEC (*sum)[FS_ALONG_GROUPS]) {
-#pragma GCC unroll 6
+    FS_UNROLL
     for (int m = 0; m < M; m++) {
         VEC left = p->a[m * p->a_row + k * p->a_step] - (VEC){0};
         sum[m][g] = FS(fs_vfma)(left, right, sum[m][g]);
@@ -40,7 +41,7 @@ FS_INLINE void fs_add_square(const int M, const int g, const fs_product *p, ptrd
                              VEC (*sum)[FS_ALONG_GROUPS]) {
     VEC right[SQUARE];
     fs_load_transposed(p->b + g * VL * p->b_panel + k, p->b_panel, right);
-#pragma GCC unroll 4
+    FS_UNROLL
     for (int i = 0; i < SQUARE; i++) fs_add_one_k(M, g, p, k + i, right[i], sum);
 }
 
@@ -51,10 +52,10 @@ FS_INLINE void fs_tile_along_k(const int M, const int G, const fs_product *p) {
     ptrdiff_t k = 0;
     fs_begin_along_k(M, G, p, sum);
     for (; k + SQUARE <= p->K; k += SQUARE)
-#pragma GCC unroll 2
+        FS_UNROLL
         for (int g = 0; g < G; g++) fs_add_square(M, g, p, k, sum);
     for (; k < p->K; k++)
-#pragma GCC unroll 2
+        FS_UNROLL
         for (int g = 0; g < G; g++) {
             VEC right;
             for (int n = 0; n < VL; n++) right[n] = p->b[(g * VL + n) * p->b_panel + k];

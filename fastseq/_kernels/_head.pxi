@@ -178,7 +178,7 @@ cdef bint head_forward(const Head *x, const Logits *y) noexcept nogil:
         head_forward_chunk(x, y, &s, n * HEAD_CHUNK)
     for n in range(x.h.rows):
         peak = s.last_peak[n] - s.target_logit[n]
-        x.losses[n] = 0 if x.targets[n] < 0 else <real> log(<double> y.total[n]) + peak
+        x.losses[n] = 0 if x.targets[n] < 0 else <real> log_d(<double> y.total[n]) + peak
     release(s.memory)
     return True
 

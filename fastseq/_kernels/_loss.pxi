@@ -18,7 +18,7 @@ cdef inline real row_loss(const real *z, int64_t target, real scale, real *dz,
     for n in range(N):
         dz[n] *= factor
     dz[target] -= scale
-    return <real> log(<double> total) + loss
+    return <real> log_d(<double> total) + loss
 
 
 cdef struct CrossEntropy:

@@ -5,7 +5,11 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#elif defined(__linux__)
 #include <sys/mman.h>
+#endif
 
 #define FS_HEAD 64                     /* bytes before a block, which hold its size */
 #define FS_SLOTS 8                     /* blocks that are kept */
@@ -17,6 +21,24 @@ static size_t fs_kept_bytes[FS_SLOTS]; /* may be out of date: a block knows its 
 
 static inline size_t *fs_bytes_of(void *block) {
     return (size_t *)((char *)block - FS_HEAD);
+}
+
+/* Memory from the system at a multiple of `alignment`, or NULL; to be given to fs_system_free. */
+static void *fs_system_allocate(size_t bytes, size_t alignment) {
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, alignment);
+#else
+    void *memory;
+    return posix_memalign(&memory, alignment, bytes) ? NULL : memory;
+#endif
+}
+
+static void fs_system_free(void *memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    free(memory);
+#endif
 }
 
 /* Give a block of fs_allocate back. */
@@ -31,7 +53,7 @@ static void fs_release(void *block) {
             return;
         }
     }
-    free((char *)block - FS_HEAD);
+    fs_system_free((char *)block - FS_HEAD);
 }
 
 /* A kept block of at least so many bytes and no more than four times as many, or NULL. */
@@ -51,8 +73,9 @@ static void *fs_allocate(ptrdiff_t count, size_t size) {
     size_t bytes = (size_t)(count > 0 ? count : 1) * size, page = 2 << 20;
     void *memory = bytes >= FS_MIN_KEPT ? fs_reuse(bytes) : NULL;
     if (memory) return memory;
-    if (posix_memalign(&memory, bytes < 2 * page ? FS_HEAD : page, bytes + FS_HEAD)) return NULL;
-#ifdef MADV_HUGEPAGE
+    memory = fs_system_allocate(bytes + FS_HEAD, bytes < 2 * page ? FS_HEAD : page);
+    if (!memory) return NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (bytes >= 2 * page) madvise(memory, bytes / page * page, MADV_HUGEPAGE);
 #endif
     *(size_t *)memory = bytes;

@@ -46,6 +46,7 @@ cdef struct Recurrence:
 
 # The share of one thread: all columns of some rows, or some columns of all rows.
 cdef struct ThreadSlice:
+    int parts  # of the job
     Py_ssize_t first, last  # rows of the batch
     Py_ssize_t left, right  # columns of the state, of H
     Py_ssize_t out_left, out_right  # columns of the output, of P
@@ -128,6 +129,7 @@ cdef Py_ssize_t balanced_row(const Recurrence *q, int part, int parts) noexcept 
 
 cdef ThreadSlice own_slice(const Recurrence *q, int part, int parts) noexcept nogil:
     cdef ThreadSlice slice
+    slice.parts = parts
     slice.first, slice.last = 0, q.B
     slice.left = slice.out_left = 0
     slice.right, slice.out_right = q.H, q.P
@@ -223,7 +225,7 @@ cdef void forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     q.cell.forward(&p)
     if projects:
         if q.by_columns:
-            barrier()
+            barrier(slice.parts)
         out = block(q.y, at, slice.out_left, n, slice.w_hr.N)
         multiply(block(q.unprojected, kept, 0, n, q.H), &slice.w_hr, out, False, slice.scratch)
 
@@ -235,13 +237,13 @@ cdef bint forward_part(void *job, int part, int parts) noexcept nogil:
     cdef Py_ssize_t s, t
     cdef int i
     pack_forward(q, &slice, part, parts)
-    barrier()
+    barrier(parts)
     for s in range(q.T):
         t = time_of(q, s)
         for i in range(find_pieces(q, &slice, t, pieces)):
             forward_piece(q, &slice, t, &pieces[i])
         if q.by_columns:
-            barrier()
+            barrier(slice.parts)
     return True
 
 
@@ -290,7 +292,7 @@ cdef Matrix gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py
         return dh
     copy_rows(dh, block(q.dh_total, at, left, n, columns))
     if q.by_columns:
-        barrier()
+        barrier(slice.parts)
     out = block(q.d_unprojected, first, slice.left, n, slice.right - slice.left)
     multiply(block(q.dh_total, at, 0, n, q.P), &slice.w_hr, out, False,
              slice.scratch)  # inverts the projection
@@ -329,7 +331,7 @@ cdef void backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     for i in range(find_pieces(q, slice, t, pieces)):
         backward_piece(q, slice, t, &pieces[i], &product, &dh)
     if q.by_columns:
-        barrier()
+        barrier(slice.parts)
     dgates = block(q.gates, q.start[t] + first, 0, rows, GH)
     if q.cell.inner_gates:
         dgates = block(product, first, 0, rows, GH)
@@ -345,7 +347,7 @@ cdef bint backward_part(void *job, int part, int parts) noexcept nogil:
     cdef ThreadSlice slice = own_slice(q, part, parts)
     cdef Py_ssize_t s, t
     pack_backward(q, &slice, part, parts)
-    barrier()
+    barrier(parts)
     for s in range(q.T - 1, -1, -1):
         t = time_of(q, s)
         if slice.first < batch_size(q, t):

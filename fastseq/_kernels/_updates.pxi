@@ -314,11 +314,11 @@ cdef Adam as_adam(Clip *clip, options) except *:
     """Options of a step; decoupled weight decay leaves the gradient alone."""
     cdef Adam o
     cdef double lr
-    cdef Py_ssize_t step
     cdef bint decoupled
-    lr, o.beta1, o.beta2, o.eps, step, decoupled = options
-    o.step_size = lr / (1 - o.beta1**<double> step)
-    o.root = sqrt(1 - o.beta2**<double> step)
+    lr, beta1, beta2, o.eps, step, decoupled = options
+    o.beta1, o.beta2 = beta1, beta2
+    o.step_size = lr / (1 - <double> (beta1**step))
+    o.root = sqrt(1 - <double> (beta2**step))
     o.shrink = 1 - lr * clip.weight_decay if decoupled else 1
     if decoupled:
         clip.weight_decay = 0

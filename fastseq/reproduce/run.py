@@ -208,7 +208,7 @@ def _introduce(transcript: Transcript, dataset: Dataset, settings: Settings) -> 
         transcript.say("  (--corpus python-manual uses the manual that Python includes.)")
     elif dataset.embedded is not None:
         transcript.say("  (--corpus verne uses the novels of the published runs, from")
-        transcript.say("  $FASTSEQ_DATA/verne or downloaded with pip install 'fastseq[data]';")
+        transcript.say("  $FASTSEQ_DATA/verne or downloaded with pip install 'fastseq-rnn[data]';")
         transcript.say("  --corpus FOLDER uses your own texts.)")
     transcript.say(f"Kernels: {config['backend']}, one thread, {config['cpu']}.")
     transcript.say(

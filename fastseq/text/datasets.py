@@ -233,7 +233,7 @@ def _fetch(title: str) -> Path:
         import pooch
     except ImportError:
         raise TextError(
-            f"verne: '{title}' not found; pip install 'fastseq[data]' to fetch it, or set "
+            f"verne: '{title}' not found; pip install 'fastseq-rnn[data]' to fetch it, or set "
             "FASTSEQ_DATA to a folder that has it"
         ) from None
     address = _address(VERNE[title])

@@ -1,5 +1,6 @@
 """Every build against the oracle in double precision: signatures, cells, optimizer updates."""
 
+import ast
 import inspect
 import math
 from dataclasses import replace
@@ -49,11 +50,18 @@ def test_same_names_and_signatures(k, build):
     assert signatures(k) == signatures(oracle)
 
 
-def test_threads_are_counted(k, build):
-    before = k.get_num_threads()
-    k.set_num_threads(3)
-    assert k.get_num_threads() == (1 if build == "oracle" else 3)
-    k.set_num_threads(before)
+def stub_signatures():
+    """The same of the types that are written for a build."""
+    tree = ast.parse(Path(_kernels.__file__).with_name("_build.pyi").read_text())
+    found = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        methods = (f for f in cls.body if not f.name.startswith("_"))
+        found |= {f"{cls.name}.{f.name}": f for f in methods}
+    return {name: [a.arg for a in f.args.args] for name, f in found.items()}
+
+
+def test_the_types_of_a_build_have_its_signatures():
+    assert stub_signatures() == signatures(oracle)
 
 
 # -- cells ---------------------------------------------------------------------------------

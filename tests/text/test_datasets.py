@@ -107,7 +107,7 @@ def test_fetched_novels_are_found_again(monkeypatch):
 
 def test_without_pooch_or_network_there_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(TextError, match=r"not found; pip install 'fastseq\[data\]'"):
+    with pytest.raises(TextError, match=r"not found; pip install 'fastseq-rnn\[data\]'"):
         datasets.find("verne")
 
     def retrieve(*_):

@@ -35,7 +35,7 @@ References
 .. [6] P. Werbos, "Backpropagation through time: what it does and how to do it", 1990.
 """
 
-from ._math import get_num_threads, set_num_threads, vexp, vlog, vsigmoid, vtanh
+from ._math import vexp, vlog, vsigmoid, vtanh
 from .loss import (
     linear_cross_entropy,
     linear_cross_entropy_with_grads,
@@ -62,7 +62,6 @@ __all__ = [
     "adam",
     "clear_rows",
     "gather_rows",
-    "get_num_threads",
     "layer_backward",
     "layer_forward",
     "linear_cross_entropy",
@@ -70,7 +69,6 @@ __all__ = [
     "matmul",
     "rmsprop",
     "scatter_add_rows",
-    "set_num_threads",
     "sgd",
     "softmax_cross_entropy",
     "sum_rows",

@@ -83,12 +83,3 @@ def _log(v):
     if v > 0.0:
         return math.log(v)
     return -math.inf if v == 0.0 else math.nan
-
-
-def set_num_threads(count):
-    """Does nothing: the oracle runs on the calling thread."""
-
-
-def get_num_threads():
-    """Number of threads: always 1."""
-    return 1

@@ -1,7 +1,6 @@
-# Everything that a build is made of.
+"""The kernels. setup.py compiles this source once for each instruction set and number type."""
 
 include "_common.pxi"
-include "_rows.pxi"
 include "_products.pxi"
 include "_loss.pxi"
 include "_head.pxi"
@@ -16,6 +15,11 @@ include "_layer.pxi"
 include "_decode.pxi"
 include "_step.pxi"
 
+cdef extern from *:
+    const char *FS_BUILD  # defined by setup.py
+
+NAME = FS_BUILD.decode()
+
 # Public names of a build, the same as the oracle's.
 __all__ = [
     "NAME",
@@ -24,7 +28,6 @@ __all__ = [
     "adam",
     "clear_rows",
     "gather_rows",
-    "get_num_threads",
     "layer_backward",
     "layer_forward",
     "linear_cross_entropy",
@@ -32,7 +35,6 @@ __all__ = [
     "matmul",
     "rmsprop",
     "scatter_add_rows",
-    "set_num_threads",
     "sgd",
     "softmax_cross_entropy",
     "sum_rows",
