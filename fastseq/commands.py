@@ -280,6 +280,7 @@ def describe_model(path: str) -> dict[str, Any]:
         facts["progress"] = asdict(Progress.from_json(trained.metadata["progress"]))
     metrics = Path(path) / "metrics.jsonl"
     if metrics.is_file():
-        whole_lines = metrics.read_text().rpartition("\n")[0]  # the last one may be incomplete
+        text = metrics.read_text(encoding="utf-8")
+        whole_lines = text.rpartition("\n")[0]  # the last one may be incomplete
         facts["history"] = [json.loads(line) for line in whole_lines.splitlines()]
     return facts

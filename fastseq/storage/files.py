@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,6 +84,17 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def read_replaceable(file: IO[bytes]) -> memoryview:
+    """The contents of a file that may be replaced while they are in use.
+
+    They are mapped, and read on first use; Windows, where a mapped file cannot be replaced,
+    reads them at once.
+    """
+    if sys.platform == "win32":
+        return memoryview(file.read())
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _sync_directory(folder: Path) -> None:

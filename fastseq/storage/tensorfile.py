@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import atomic_file
+from .files import atomic_file, read_replaceable
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -189,7 +188,7 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
             size = os.fstat(file.fileno()).st_size
             if size < 8:
                 raise CheckpointError(f"expected at least 8 bytes, got {size}")
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            content = read_replaceable(file)
         return _parse(content)
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: not a usable checkpoint: {error}") from None
