@@ -37,7 +37,7 @@ class Checkpoint:
         All text of the header.
     tensors : dict of str to ndarray
         Weights and, under names that begin with "training.", the state of a training run.
-        Read-only views of the mapped file.
+        Read-only views of the contents, which are mapped where the system can.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Returns
     -------
     Checkpoint
-        Its tensors are read-only views of the mapped file.
+        Its tensors are read-only views of the contents, which are mapped where the system can.
 
     Raises
     ------

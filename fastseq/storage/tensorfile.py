@@ -72,7 +72,7 @@ class TensorFile:
     metadata : dict of str to str
         Text from the header.
     tensors : dict of str to ndarray
-        Read-only views of the mapped file.
+        Read-only views of the contents, which are mapped where the system can.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> 
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
-    """Map a file that `write_tensors` made and verify every byte of it.
+    """Read a file that `write_tensors` made and verify every byte of it.
 
     Nothing is unpickled. No size in the header is trusted: the sizes must add up to the file's
     size before any array is made.
@@ -166,7 +166,7 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
     Returns
     -------
     TensorFile
-        Its tensors are read-only views of the mapped file.
+        Its tensors are read-only views of the contents, which are mapped where the system can.
 
     Raises
     ------
