@@ -28,7 +28,7 @@ from benchmarks.timing import interleave
 from fastseq import backend
 from fastseq._kernels.cells import BY_NAME
 from fastseq._kernels.records import LayerCall, Weights
-from fastseq.nn.module import Parameter
+from fastseq.nn.parameter import Parameter
 from fastseq.nn.recurrence import Recurrence
 
 PEAK_SIZES = (512, 1024, 2048)

@@ -1,4 +1,21 @@
-"""Recurrent sequence models, trained and run on a CPU as fast as it allows."""
+"""Recurrent sequence models, trained and run on a CPU as fast as it allows.
+
+- ``nn``: layers and losses with the interface of ``torch.nn``, on NumPy arrays
+- ``optim``: optimizers and learning-rate schedules with the interface of ``torch.optim``
+- ``text``: vocabularies, corpora of any size, named data sets
+- ``lm``: language models with sampling, evaluation and one verified file per model
+- ``training``: the trainer of language models, its settings and callbacks
+
+Examples
+--------
+>>> import fastseq
+>>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+>>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=16)
+>>> config = fastseq.TrainingConfig(steps=40, batch_size=4, seq_length=16, learning_rate=0.03)
+>>> history = fastseq.Trainer(lm, corpus, config, console=False).fit()
+>>> lm.sample("hello", length=20, temperature=0)
+'hello world. hello world.'
+"""
 
 from ._version import __version__
 

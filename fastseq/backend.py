@@ -1,5 +1,7 @@
 """Which kernels run, and with how many threads."""
 
+from __future__ import annotations
+
 import os
 import platform
 import sys
@@ -12,6 +14,17 @@ import numpy as np
 
 from . import _kernels
 from ._version import __version__
+
+__all__ = [
+    "available_backends",
+    "cpu_name",
+    "get_backend",
+    "get_num_threads",
+    "set_backend",
+    "set_num_threads",
+    "show_config",
+    "use_backend",
+]
 
 _SOURCE = os.path.dirname(os.path.abspath(__file__))
 # More than any machine has; what is beyond is a slip, and no number for a kernel.
@@ -74,19 +87,49 @@ def kernels(dtype: np.dtype | type | str) -> Any:
 
 
 def get_backend() -> str:
-    """Name of the kernels in use: ``avx512``, ``avx2``, ``neon``, ``generic`` or ``oracle``."""
+    """Return the name of the kernels in use.
+
+    Returns
+    -------
+    str
+        ``avx512``, ``avx2``, ``neon``, ``generic`` or ``oracle``.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> with fastseq.use_backend("oracle"):
+    ...     fastseq.get_backend()
+    'oracle'
+    """
     return _active
 
 
 def set_backend(name: str) -> None:
-    """Choose the kernels by name; ``"auto"`` takes the best that this machine can run.
+    """Choose the kernels by name, for the whole process.
+
+    At import the environment variable ``FASTSEQ_BACKEND`` chooses them, ``auto`` without it.
+
+    Parameters
+    ----------
+    name : str
+        ``avx512``, ``avx2``, ``neon``, ``generic`` (compiled for any processor), ``oracle`` (plain
+        Python, thousands of times slower), or ``auto`` for the best that this machine can run.
 
     Raises
     ------
     ValueError
-        Unknown name.
+        Unknown name; the old kernels stay.
     ImportError
-        A named build that was not compiled or that this CPU cannot run.
+        A build that is not compiled or that this processor cannot run; the old kernels stay.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> before = fastseq.get_backend()
+    >>> fastseq.set_backend("oracle")
+    >>> fastseq.get_backend()
+    'oracle'
+    >>> fastseq.set_backend(before)
     """
     global _active
     _active = _check_name(name)
@@ -94,7 +137,30 @@ def set_backend(name: str) -> None:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Run the block with the named kernels; see `set_backend`."""
+    """Run a block with the named kernels, then return to those before.
+
+    Parameters
+    ----------
+    name : str
+        See `set_backend`.
+
+    Raises
+    ------
+    ValueError, ImportError
+        See `set_backend`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastseq
+    >>> from fastseq import nn
+    >>> gru = nn.GRU(3, 4, seed=0)
+    >>> x = np.ones((5, 2, 3), np.float32)
+    >>> with fastseq.use_backend("oracle"):
+    ...     reference, _ = gru(x)
+    >>> bool(np.allclose(gru(x)[0], reference, atol=1e-6))
+    True
+    """
     before = get_backend()
     set_backend(name)
     try:
@@ -116,12 +182,31 @@ def one_thread(name: str) -> Iterator[None]:
 
 
 def set_num_threads(count: int) -> None:
-    """Use at most `count` threads; small work runs on one whatever is set.
+    """Set the number of threads that kernels may use; small work runs on one whatever is set.
+
+    Results are the same bits for any number.
+
+    Parameters
+    ----------
+    count : int
+        From 1 to 4096. At import it is ``OMP_NUM_THREADS``, or the number of processors that the
+        process may use.
 
     Raises
     ------
-    TypeError, ValueError
-        Not an integer, or not from 1 to 4096.
+    TypeError
+        Not an integer.
+    ValueError
+        Out of range.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> before = fastseq.get_num_threads()
+    >>> fastseq.set_num_threads(1)
+    >>> fastseq.get_num_threads()
+    1
+    >>> fastseq.set_num_threads(before)
     """
     global _threads
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
@@ -138,12 +223,36 @@ def check_threads(name: str, count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads that kernels may use."""
+    """Return the number of threads that kernels may use.
+
+    Returns
+    -------
+    int
+        1 for the plain-Python kernels, which know no threads.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> fastseq.get_num_threads() >= 1
+    True
+    """
     return 1 if _active == "oracle" else _threads
 
 
 def available_backends() -> list[str]:
-    """Names of the kernels that this machine can run, best first."""
+    """List the kernels that this machine can run.
+
+    Returns
+    -------
+    list of str
+        Names, the best first.
+
+    Examples
+    --------
+    >>> from fastseq import backend
+    >>> backend.available_backends()[-1]
+    'oracle'
+    """
     return list(_available())
 
 
@@ -171,7 +280,18 @@ else:
 
 
 def cpu_name() -> str:
-    """The processor as the operating system names it."""
+    """Return the processor's name, as the operating system gives it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from fastseq import backend
+    >>> isinstance(backend.cpu_name(), str)
+    True
+    """
     name = ""
     with suppress(OSError):
         name = _processor()
@@ -179,7 +299,20 @@ def cpu_name() -> str:
 
 
 def show_config() -> dict[str, Any]:
-    """What runs here: versions, processor, kernels in use and available, threads."""
+    """Describe what runs here.
+
+    Returns
+    -------
+    dict
+        Versions of ``fastseq``, ``python`` and ``numpy``; the processor (``cpu``); the kernels in
+        use (``backend``) and those that this machine can run (``available``); ``threads``.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> list(fastseq.show_config())
+    ['fastseq', 'python', 'numpy', 'cpu', 'backend', 'available', 'threads']
+    """
     return {
         "fastseq": __version__,
         "python": platform.python_version(),

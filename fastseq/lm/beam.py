@@ -15,7 +15,24 @@ from .sampling import continuation, prime_tokens, read_prime
 
 
 class Beam(NamedTuple):
-    """A text, and the log-probability of everything after the prime, its end included."""
+    """A text that `LanguageModel.beam_search` has found.
+
+    Attributes
+    ----------
+    text : str
+        The prime and what follows.
+    log_prob : float
+        Log-probability in nats of everything after the prime, its end included.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+    >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+    >>> (beam,) = lm.beam_search("to", length=4, beams=1)
+    >>> len(beam.text), beam.log_prob < 0
+    (6, True)
+    """
 
     text: str
     log_prob: float

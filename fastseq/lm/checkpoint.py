@@ -23,18 +23,31 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint.
+    """A verified checkpoint, as `open_checkpoint` returns it.
 
     Attributes
     ----------
     path : Path
         The file that was read.
     config : ModelConfig
+        The model's architecture.
     vocabulary : Vocabulary
+        The model's vocabulary.
     metadata : dict of str to str
+        All text of the header.
     tensors : dict of str to ndarray
         Weights and, under names that begin with "training.", the state of a training run.
-        Read-only views of the mapped file.
+        Read-only views of the contents, which are mapped where the system can.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.lm import open_checkpoint
+    >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+    >>> fastseq.LanguageModel(vocabulary, hidden_size=8).save("be.safetensors")
+    >>> checkpoint = open_checkpoint("be.safetensors")
+    >>> checkpoint.config.cell, checkpoint.weights["head.bias"].shape
+    ('lstm', (8,))
     """
 
     path: Path
@@ -45,7 +58,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, NDArray[Any]]:
-        """The model's parameters by name."""
+        """The model's parameters, a dict of ndarray by name."""
         names = self.config.parameter_shapes(len(self.vocabulary))
         return {name: self.tensors[name] for name in names}
 
@@ -83,10 +96,31 @@ def save_model(
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read and verify a checkpoint, or the best (else the last) one of a run directory.
 
+    Parameters
+    ----------
+    path : path-like
+        A file that `LanguageModel.save` or a `Trainer` wrote, or a trainer's directory.
+
+    Returns
+    -------
+    Checkpoint
+        Its tensors are read-only views of the contents, which are mapped where the system can.
+
     Raises
     ------
-    OSError, CheckpointError
-        As `read_tensors`; CheckpointError also where metadata and tensors do not make a model.
+    OSError
+        The file cannot be opened.
+    CheckpointError
+        It is damaged, or its contents do not make a model.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.lm import open_checkpoint
+    >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+    >>> fastseq.LanguageModel(vocabulary, hidden_size=8).save("be.safetensors")
+    >>> open_checkpoint("be.safetensors").vocabulary == vocabulary
+    True
     """
     path = find_checkpoint(path) if Path(path).is_dir() else Path(path)
     file = read_tensors(path)

@@ -33,7 +33,52 @@ class ModelOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of a `LanguageModel`; see there for the meaning of each field."""
+    """Architecture of a `LanguageModel`.
+
+    Each parameter is an attribute, too. A configuration cannot be changed.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        Kind of recurrent layer: `fastseq.nn.LSTM`, `GRU` or, with tanh, `RNN`.
+    hidden_size : int
+        Units H of each layer.
+    num_layers : int
+        Layers L on top of each other, at most 10,000.
+    embedding_size : int or None
+        Size E of the embedding of tokens. None feeds tokens to the first layer as one-hot vectors.
+    dropout : float
+        Fraction of activations that is dropped in training, from 0 to less than 1: of the
+        embedding and of each layer's output.
+    tie_weights : bool
+        Use the embedding as the softmax layer's weight [1]_; `embedding_size` must be
+        `hidden_size`.
+    forget_bias : float
+        Initial bias of the LSTM's forget gate [2]_.
+    dtype : {"float32", "float64"}
+        Type of the weights and of all arithmetic.
+    seed : int
+        Seed of the initial weights and of dropout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An unusable value, by name; also a model whose weights and gradients would exceed the
+        machine's memory.
+
+    References
+    ----------
+    .. [1] O. Press, L. Wolf, "Using the output embedding to improve language models", EACL 2017.
+    .. [2] R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent
+           network architectures", ICML 2015.
+
+    Examples
+    --------
+    >>> from fastseq.lm import ModelConfig
+    >>> config = ModelConfig(cell="gru", hidden_size=8)
+    >>> config.parameter_shapes(vocabulary_size=50)["rnn.weight_hh_l0"]
+    (24, 8)
+    """
 
     cell: str = "lstm"
     hidden_size: int = 128
@@ -68,9 +113,15 @@ class ModelConfig:
     def check_memory(self, vocabulary_size: int) -> None:
         """Refuse a model whose weights and gradients exceed the machine's memory.
 
+        Parameters
+        ----------
+        vocabulary_size : int
+            Number of tokens.
+
         Raises
         ------
         ValueError
+            The model is too large.
         """
         size = sum(map(math.prod, self.parameter_shapes(vocabulary_size).values()))
         nbytes = 2 * size * (8 if self.dtype == "float64" else 4)
@@ -82,7 +133,19 @@ class ModelConfig:
         return BY_FAMILY[self.cell]
 
     def parameter_shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all parameters, in the order in which the model holds them."""
+        """Return names and shapes of all parameters, in the order in which the model holds them.
+
+        Parameters
+        ----------
+        vocabulary_size : int
+            Number V of tokens.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            ``embedding.weight`` (V, E) where there is an embedding, ``rnn.weight_ih_l0`` and so on
+            as in `fastseq.nn`, ``head.weight`` (V, H) unless it is tied, ``head.bias`` (V,).
+        """
         V, H, E = vocabulary_size, self.hidden_size, self.embedding_size
         shapes: dict[str, tuple[int, ...]] = {} if E is None else {"embedding.weight": (V, E)}
         for layer in range(self.num_layers):
@@ -94,10 +157,32 @@ class ModelConfig:
         return shapes
 
     def to_json(self) -> str:
+        """Write all fields as a JSON object.
+
+        Returns
+        -------
+        str
+        """
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            A JSON object; fields that are missing get their defaults.
+
+        Returns
+        -------
+        ModelConfig
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a JSON object, unknown fields, or an unusable value.
+        """
         return from_json(cls, text)
 
 

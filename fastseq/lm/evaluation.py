@@ -19,15 +19,29 @@ _MIN_STREAM_TOKENS = 10_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's score on a text.
+    """A model's score on a text, as `LanguageModel.evaluate` returns it.
 
     Attributes
     ----------
-    nats_per_token, bits_per_character, perplexity : float
+    nats_per_token : float
+        Mean of −log p over the predicted tokens.
+    bits_per_character : float
+        nats_per_token / log 2 · tokens of the text / its characters.
+    perplexity : float
+        e^nats_per_token.
     unknown_rate : float
         Fraction of the text's tokens that are unknown, 0 to 1.
     tokens : int
         Number of predicted tokens: all but the first.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+    >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+    >>> evaluation = lm.evaluate("to be?")
+    >>> evaluation.tokens, round(evaluation.unknown_rate, 3)
+    (5, 0.167)
     """
 
     nats_per_token: float

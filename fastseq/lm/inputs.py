@@ -20,7 +20,7 @@ from .._kernels.records import Saved
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.dropout import draw_mask
-from ..nn.module import Parameter
+from ..nn.parameter import Parameter
 from ..nn.recurrence import Recurrence, bias_gradients, input_bias, project
 from ..nn.stack import InputProjection
 

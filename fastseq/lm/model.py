@@ -23,34 +23,51 @@ from .sampling import Decoder, Samples, Sampling, SamplingOptions
 class LanguageModel(Network):
     """Predicts the next token of a text from all tokens before it.
 
-    After the vocabulary come the fields of `ModelConfig`, which also holds their defaults, by
-    position or by keyword; or one `ModelConfig`.
+    Tokens are embedded, or fed as one-hot vectors, to a stack of recurrent layers; a softmax layer
+    turns the output h of the last one into probabilities::
+
+        p(next token) = softmax(head.weight h + head.bias)
+
+    `fastseq.Trainer` trains it, `sample` writes text, `evaluate` measures it, `save` and `load`
+    keep it in a file.
 
     Parameters
     ----------
     vocabulary : Vocabulary
-    cell : {"lstm", "gru", "rnn"}
-    hidden_size : int
-        Size H of each layer.
-    num_layers : int
-        Number of layers L, at most 10,000.
-    embedding_size : int, optional
-        Size of the embedding of tokens. Without it tokens are one-hot vectors.
-    dropout : float
-        Fraction of activations dropped in training: of the embedding and of each layer's output.
-    tie_weights : bool
-        Use the embedding as the softmax layer's weight; `embedding_size` must be `hidden_size`.
-    forget_bias : float
-        Initial bias of the LSTM's forget gate.
-    dtype : {"float32", "float64"}
-    seed : int
-        Seed of the initial weights and of dropout.
+        Converts text to tokens and back.
+    *values : Any
+        A `ModelConfig`, or some of the options below by position.
+    **options : Any
+        The fields of `ModelConfig`, in this order and with these defaults: ``cell="lstm"`` (or
+        "gru", "rnn"), ``hidden_size=128`` (H), ``num_layers=1`` (L), ``embedding_size=None``
+        (one-hot tokens), ``dropout=0.0``, ``tie_weights=False``, ``forget_bias=1.0``,
+        ``dtype="float32"``, ``seed=0``. They are explained there.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    config : ModelConfig
+    dtype : numpy.dtype
+    random : numpy.random.Generator
+        Draws the initial weights, then dropout.
 
     Raises
     ------
-    ValueError, TypeError
-        An unusable argument, by name; also a model whose weights and gradients would exceed
-        the machine's memory.
+    TypeError, ValueError
+        An unusable argument, by name; also a model whose weights and gradients would exceed the
+        machine's memory.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> text = "the cat sat on the mat. " * 20
+    >>> vocabulary = fastseq.Vocabulary.characters(text)
+    >>> lm = fastseq.LanguageModel(vocabulary, cell="gru", hidden_size=16)
+    >>> len(lm.sample("the ", length=20, seed=0))  # an untrained model writes gibberish
+    24
+    >>> lm.save("cat.safetensors")
+    >>> fastseq.LanguageModel.load("cat.safetensors").config.hidden_size
+    16
     """
 
     def __init__(
@@ -84,13 +101,33 @@ class LanguageModel(Network):
         prime : str
             Beginning of the text, at the start of a line or document; may be empty.
         length : int
+            Number of tokens to draw.
         stop : str or sequence of str
             Strings that end the text; the first one to be complete does, and is left out.
-        seed : int, optional
-            The same seed gives the same text.
-        **options
+        seed : int or None
+            The same seed gives the same text. None takes a fresh one.
+        **options : Any
             The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
             allow_unk.
+
+        Returns
+        -------
+        str
+            `prime` and what follows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unusable argument, by name.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> text = lm.sample("to be", length=10, temperature=0.8, top_p=0.9, seed=1)
+        >>> text.startswith("to be"), len(text)
+        (True, 15)
         """
         return "".join(self.generate(prime, length, stop=stop, seed=seed, **options))
 
@@ -103,7 +140,42 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Iterator[str]:
-        """Yield the text of `sample` piece by piece; endless with length None."""
+        """Yield the text of `sample` piece by piece, as it is drawn.
+
+        Parameters
+        ----------
+        prime : str
+            Beginning of the text, at the start of a line or document; may be empty.
+        length : int or None
+            Number of tokens to draw; None for a text without end.
+        stop : str or sequence of str
+            Strings that end the text; the first one to be complete does, and is left out.
+        seed : int or None
+            The same seed gives the same text. None takes a fresh one.
+        **options : Any
+            The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
+            allow_unk.
+
+        Returns
+        -------
+        iterator of str
+            Pieces of text that are not empty, the prime first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unusable argument, by name.
+
+        Examples
+        --------
+        >>> import itertools
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> pieces = lm.generate("to", seed=1)  # without end
+        >>> len(list(itertools.islice(pieces, 5)))
+        5
+        """
         return sampling.generate(
             self, self.vocabulary, prime, length, stop, seed, Sampling(**options)
         )
@@ -118,7 +190,42 @@ class LanguageModel(Network):
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[str]:
-        """Sample `count` texts in one batch; see `sample`."""
+        """Sample several texts in one batch, which is faster than one after the other.
+
+        Parameters
+        ----------
+        count : int
+            Number of texts.
+        prime : str
+            Beginning of each text, at the start of a line or document; may be empty.
+        length : int
+            Number of tokens to draw for each.
+        stop : str or sequence of str
+            Strings that end a text; the first one to be complete does, and is left out.
+        seed : int or None
+            The same seed gives the same texts. None takes a fresh one.
+        **options : Any
+            The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
+            allow_unk.
+
+        Returns
+        -------
+        list of str
+            Each begins with `prime`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unusable argument, by name.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> [len(text) for text in lm.samples(3, "to", length=10, seed=1)]
+        [12, 12, 12]
+        """
         settings = Sampling(**options)
         return sampling.sample_many(
             self, self.vocabulary, count, prime, length, stop, seed, settings
@@ -139,11 +246,39 @@ class LanguageModel(Network):
         Parameters
         ----------
         prime : array_like of shape (n,), integer
-            At least one token.
-        length, count : int
-            Tokens to draw for each of `count` rows.
-        state : State, optional
-            State of one row before the prime; it is not modified.
+            Tokens to continue; at least one.
+        length : int
+            Number of tokens to draw.
+        count : int
+            Number of rows, each of which continues the prime on its own.
+        state : State or None
+            State of one row before the prime, None for zeros; it is not modified.
+        seed : int or None
+            The same seed gives the same tokens. None takes a fresh one.
+        **options : Any
+            The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
+            allow_unk.
+
+        Returns
+        -------
+        Samples
+            Arrays ``ids`` and ``log_probs``, both of shape (count, length).
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unusable argument, by name.
+        IndexError
+            A token that is not in the vocabulary.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> drawn = lm.sample_tokens(vocabulary.encode("to"), length=10, count=3, seed=1)
+        >>> drawn.ids.shape, bool((drawn.log_probs < 0).all())
+        ((3, 10), True)
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -156,23 +291,74 @@ class LanguageModel(Network):
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
     ) -> list[Beam]:
-        """Search for the most likely continuations of `length` tokens, with `beams` partial texts.
+        """Search for the most likely continuations of `length` tokens.
 
-        A document may end early, as in `sample`.
+        At each token the `beams` most likely partial texts are kept, so that the result is likely,
+        but need not be the most likely of all. A document may end early, as in `sample`.
+
+        Parameters
+        ----------
+        prime : str
+            Beginning of the text, at the start of a line or document; may be empty.
+        length : int
+            Number of tokens to add.
+        beams : int
+            Number of partial texts.
+        allow_unk : bool
+            Whether the unknown token may occur.
 
         Returns
         -------
         list of Beam
-            Pairs (text, log_prob), the most likely first.
+            At most `beams` pairs (text, log_prob), the most likely first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unusable argument, by name.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> best, second = lm.beam_search("to", length=4, beams=2)
+        >>> len(best.text), best.log_prob >= second.log_prob
+        (6, True)
         """
         return beam.beam_search(self, self.vocabulary, prime, length, beams, allow_unk)
 
     # -- evaluation ------------------------------------------------------------------------
 
     def score(self, text: str | ArrayLike) -> NDArray[np.float64]:
-        """Log-probability of each token of a text (or of ids), given all tokens before it.
+        """Return the log-probability of each token of a text, given all tokens before it.
 
         The text is taken to start a line, like the prime of `sample`.
+
+        Parameters
+        ----------
+        text : str, or array_like of shape (n,) and integers
+            A text or its tokens.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            In nats, all negative.
+
+        Raises
+        ------
+        TypeError
+            Neither a str nor an array of integers.
+        IndexError
+            A token that is not in the vocabulary.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> lm.score("to be").shape
+        (5,)
         """
         return evaluation.score(self, self.vocabulary, text)
 
@@ -184,7 +370,7 @@ class LanguageModel(Network):
         batch_size: int = 1,
         seq_length: int = evaluation.WINDOW,
     ) -> Evaluation:
-        """Evaluate how well the model predicts a text.
+        """Measure how well the model predicts a text.
 
         Parameters
         ----------
@@ -199,10 +385,28 @@ class LanguageModel(Network):
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
 
+        Returns
+        -------
+        Evaluation
+            Nats per token, bits per character, perplexity.
+
         Raises
         ------
+        TypeError
+            `text` is neither a str nor an array of integers.
         ValueError
             A text of fewer than 2 tokens.
+        IndexError
+            A token that is not in the vocabulary.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> evaluation = lm.evaluate("to be or not")
+        >>> evaluation.tokens, 5 < evaluation.perplexity < 15  # of 8 tokens; a guess has 8
+        (11, True)
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
@@ -213,25 +417,67 @@ class LanguageModel(Network):
     # -- files -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights, configuration and vocabulary to one safetensors file, atomically."""
+        """Write weights, configuration and vocabulary to one safetensors file, atomically.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write; what it held stays whole until the new contents are complete.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written, or the disk is full.
+        """
         checkpoint.save_model(self, self.vocabulary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Load a model from a file, or the best model of a run directory.
 
+        Every byte is verified, and nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+            A file that `save` or a `Trainer` wrote, or a trainer's directory.
+
+        Returns
+        -------
+        LanguageModel
+            In training mode, like any new model.
+
         Raises
         ------
         OSError
             The file cannot be opened.
         CheckpointError
-            It is damaged or something else; nothing in it is executed.
+            It is damaged, or something else than a model.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> fastseq.LanguageModel(vocabulary, hidden_size=8).save("be.safetensors")
+        >>> fastseq.LanguageModel.load("be.safetensors").vocabulary == vocabulary
+        True
         """
         return cls.from_checkpoint(checkpoint.open_checkpoint(path))
 
     @classmethod
     def from_checkpoint(cls, opened: Checkpoint) -> Self:
-        """Build the model of a checkpoint that `open_checkpoint` has read."""
+        """Build the model of a checkpoint that `open_checkpoint` has read.
+
+        Parameters
+        ----------
+        opened : Checkpoint
+            It may serve several calls.
+
+        Returns
+        -------
+        LanguageModel
+            With weights of its own.
+        """
         lm = cls(opened.vocabulary, opened.config)
         lm.load_state_dict(opened.weights)
         return lm

@@ -16,7 +16,8 @@ from .._kernels.records import LinearGrads
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats
-from ..nn.module import Module, Parameter, PendingCalls
+from ..nn.module import Module, PendingCalls
+from ..nn.parameter import Parameter
 from ..nn.recurrence import Recurrence
 from ..nn.stack import Stack, StackCall
 from .config import ModelConfig
@@ -27,22 +28,48 @@ Floats = NDArray[Any]
 
 
 class State(NamedTuple):
-    """The hidden state of a model between two windows.
+    """The hidden state of a language model between two windows.
 
     Attributes
     ----------
     h : ndarray of shape (L, B, H)
-    c : ndarray of shape (L, B, H), or None unless the cell has a cell state
+        Of L layers, B rows and H units, in the model's dtype.
+    c : ndarray of shape (L, B, H), or None
+        Cell states of an LSTM; None for other cells.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.bytes(), cell="gru", hidden_size=8)
+    >>> state = lm.zero_state(batch_size=3)
+    >>> state.h.shape, state.c
+    ((1, 3, 8), None)
     """
 
     h: Floats
     c: Floats | None
 
     def copy(self) -> State:
+        """Return a state with arrays of its own.
+
+        Returns
+        -------
+        State
+        """
         return State(self.h.copy(), None if self.c is None else self.c.copy())
 
     def rows(self, index: Any) -> State:
-        """The state of some rows of the batch, by any index of NumPy's; a copy."""
+        """Return a copy of the state of some rows of the batch.
+
+        Parameters
+        ----------
+        index : int array, slice or bool array
+            Any index of NumPy's that keeps the axis of rows; rows may be repeated.
+
+        Returns
+        -------
+        State
+        """
         h, c = self.h[:, index], self.c
         return State(h.copy(), None if c is None else c[:, index].copy())
 
@@ -100,7 +127,7 @@ class Network(Module):
             setattr(getattr(self, group), key, parameter)
 
     def reset_parameters(self) -> None:
-        """Draw the initial values of all parameters; see `initial_values`."""
+        """Draw the initial values of all parameters anew; see `initial_values`."""
         for name, parameter in self.named_parameters():
             view = parameter.public_view()
             view[...] = initial_values(name, view.shape, self.config, self.random)
@@ -117,6 +144,7 @@ class Network(Module):
 
     @property
     def vocabulary_size(self) -> int:
+        """Number V of tokens."""
         return self.head["bias"].size
 
     @property
@@ -134,14 +162,17 @@ class Network(Module):
         scale: float | None = None,
         accumulate: bool = False,
     ) -> tuple[float, State]:
-        """Loss of one window and the gradients of all parameters (truncated BPTT).
+        """Compute the loss of one window and all gradients, by truncated BPTT [1]_.
 
-        Dropout acts in training mode (`train`, the default; `eval` ends it).
+        Dropout acts in training mode (`train`, the default; `eval` ends it). T is the number of
+        steps, B of parallel streams.
 
         Parameters
         ----------
-        inputs, targets : ndarray of shape (T, B), int64
-            Targets below 0 are left out.
+        inputs : ndarray of shape (T, B), int64
+            Tokens to read.
+        targets : ndarray of shape (T, B), int64
+            Token that follows each of them; targets below 0 are left out.
         state : State, optional
             Final state of the window before; zeros by default.
         scale : float, optional
@@ -159,8 +190,25 @@ class Network(Module):
 
         Raises
         ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
         IndexError
             A token that is not in the vocabulary.
+
+        References
+        ----------
+        .. [1] R. Williams, J. Peng, "An efficient gradient-based algorithm for on-line training of
+               recurrent network trajectories", Neural Computation 2, 1990.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+        >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+        >>> ids = vocabulary.encode("to be")[:, None]  # one stream
+        >>> loss, state = lm.forward_backward(ids[:-1], ids[1:])
+        >>> round(loss / 4, 1), lm.head_weight.grad.shape
+        (2.1, (8, 8))
         """
         T, B = self._check(inputs, targets, state)
         top, end, call = self._run(inputs.reshape(-1), B, state, self.training, True)
@@ -178,14 +226,62 @@ class Network(Module):
         return self.zero_state(B)
 
     def loss(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[float, State]:
-        """Loss of one window as `forward_backward` returns it, without gradients or dropout."""
+        """Compute the loss of one window without gradients and without dropout.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (T, B), int64
+            Tokens to read.
+        targets : ndarray of shape (T, B), int64
+            Token that follows each of them; targets below 0 are left out.
+        state : State, optional
+            Final state of the window before; zeros by default.
+
+        Returns
+        -------
+        loss : float
+            Summed over all targets, in nats.
+        state : State
+            After the window.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
+        IndexError
+            A token that is not in the vocabulary.
+        """
         losses, end = self.losses(inputs, targets, state)
         return float(np.add.reduce(losses, axis=None, dtype=np.float64)), end
 
     def losses(
         self, inputs: Ids, targets: Ids, state: State | None = None
     ) -> tuple[Floats, State]:
-        """Loss of each target, of shape (T, B)."""
+        """Compute the loss of each target, without dropout.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (T, B), int64
+            Tokens to read.
+        targets : ndarray of shape (T, B), int64
+            Token that follows each of them; a target below 0 has the loss 0.
+        state : State, optional
+            Final state of the window before; zeros by default.
+
+        Returns
+        -------
+        losses : ndarray of shape (T, B)
+            In nats.
+        state : State
+            After the window.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
+        IndexError
+            A token that is not in the vocabulary.
+        """
         T, B = self._check(inputs, targets, state)
         top, end, _ = self._run(inputs.reshape(-1), B, state, False, False)
         losses, weight, bias = np.empty(T * B, self.dtype), self.head_weight, self.head["bias"]
@@ -195,20 +291,39 @@ class Network(Module):
         return losses.reshape(T, B), end
 
     def forward(self, inputs: Ids, state: State | None = None) -> tuple[Floats, State]:
-        """Logits of the token that follows each token.
+        """Compute the logits of the token that follows each token.
 
-        Dropout acts in training mode.
+        Dropout acts in training mode, in which the call waits for `backward`.
 
         Parameters
         ----------
         inputs : ndarray of shape (T, B), int64
+            Tokens to read.
         state : State, optional
             After the tokens before; zeros by default.
 
         Returns
         -------
         logits : ndarray of shape (T, B, V)
+            Unnormalised log-probabilities.
         state : State
+            After the window.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
+        IndexError
+            A token that is not in the vocabulary.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastseq
+        >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.bytes(), hidden_size=8)
+        >>> logits, state = lm(np.array([[7, 8], [9, 10]]))
+        >>> logits.shape
+        (2, 2, 256)
         """
         T, B = self._check(inputs, inputs, state)
         save = self.saves_for_backward()
@@ -225,12 +340,15 @@ class Network(Module):
         Parameters
         ----------
         grad_output : ndarray of shape (T, B, V)
-            Gradient of the logits of the last forward call in training mode that is left.
+            Gradient of the loss with respect to the logits of the last forward call that is still
+            pending.
 
         Raises
         ------
         RuntimeError
-            No such forward call, or a wrong shape.
+            No forward call in training mode is pending, or a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
         """
         call, top, (T, B) = self._pending.last()
         check_floats("grad_output", grad_output, self.dtype, (T, B, self.vocabulary_size))
@@ -244,18 +362,37 @@ class Network(Module):
         self._stack.backward(call, dtop, self._zero_gradients(B), None, True)
 
     def step(self, ids: Ids, state: State | None = None) -> tuple[Floats, State]:
-        """Feed one token to each row of a batch.
+        """Feed one token to each row of a batch, without dropout.
 
         Parameters
         ----------
         ids : ndarray of shape (B,), int64
+            Tokens to read.
         state : State, optional
+            After the tokens before; zeros by default.
 
         Returns
         -------
         log_probs : ndarray of shape (B, V)
-            Of the token that follows.
+            Log-probabilities of the token that follows, in nats.
         state : State
+            After the token.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
+        IndexError
+            A token that is not in the vocabulary.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastseq
+        >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.bytes(), hidden_size=8)
+        >>> log_probs, state = lm.step(np.array([7, 8, 9]))
+        >>> log_probs.shape, np.exp(log_probs).sum(axis=1).round(4).tolist()
+        ((3, 256), [1.0, 1.0, 1.0])
         """
         inputs = ids[None]
         _, B = self._check(inputs, inputs, state)
@@ -272,21 +409,58 @@ class Network(Module):
         return logits
 
     def advance(self, inputs: Ids, state: State | None = None) -> State:
-        """The state after reading `inputs`, of shape (T, B) and int64."""
+        """Read tokens without predicting any.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (T, B), int64
+            Tokens to read.
+        state : State, optional
+            After the tokens before; zeros by default.
+
+        Returns
+        -------
+        State
+            After the tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not int64; shapes that do not go together.
+        IndexError
+            A token that is not in the vocabulary.
+        """
         _, B = self._check(inputs, inputs, state)
         return self._run(inputs.reshape(-1), B, state, False, False)[1]
 
     @property
     def layers(self) -> list[Recurrence]:
-        """The recurrent layers, the first of which may get its input projection from tokens."""
+        """The recurrent layers; the first may get its input projection from tokens."""
         return [layer[0] for layer in self._stack.layers]
 
     def token_table(self) -> Floats:
-        """Input projection of each token to the first layer, biases included: (V, G·H)."""
+        """Compute the input projection of every token to the first layer, biases included.
+
+        Returns
+        -------
+        ndarray of shape (V, G·H)
+            G is the number of gates.
+        """
         return self._input.table(self.layers[0])
 
     def zero_state(self, batch_size: int = 1) -> State:
-        """The state before the first token."""
+        """Return the state before the first token.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number B of rows.
+
+        Returns
+        -------
+        State
+            Zeros.
+        """
         shape = self.config.num_layers, batch_size, self.config.hidden_size
         has_c = self.layers[0].cell.has_c
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype) if has_c else None)
@@ -308,9 +482,17 @@ class Network(Module):
     def check_state(self, state: State, batch_size: int) -> None:
         """Refuse a state of another shape.
 
+        Parameters
+        ----------
+        state : State
+            What a caller passes.
+        batch_size : int
+            Number B of rows that it must have.
+
         Raises
         ------
         ValueError
+            Its h is not of shape (L, B, H).
         """
         shape = self.config.num_layers, batch_size, self.config.hidden_size
         if state.h.shape != shape:

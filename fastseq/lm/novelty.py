@@ -17,7 +17,22 @@ _TABLE_BITS = 20
 
 @dataclass(frozen=True)
 class CopiedRun:
-    """A run of `length` tokens, from `sample_start` in the sample and `text_start` in the text."""
+    """A run of tokens that a sample shares with a text.
+
+    Attributes
+    ----------
+    length : int
+        Number of tokens.
+    sample_start, text_start : int
+        Index of its first token in the sample and in the text.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.lm import longest_copied_run
+    >>> longest_copied_run(np.array([9, 2, 3, 9]), np.array([1, 2, 3, 4]))
+    CopiedRun(length=2, sample_start=1, text_start=1)
+    """
 
     length: int
     sample_start: int
@@ -25,7 +40,7 @@ class CopiedRun:
 
 
 def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
-    """Find the longest run of `sample` that occurs literally in `text`.
+    """Find the longest run of tokens of `sample` that occurs literally in `text`.
 
     The length is found by bisection, with one pass over the text for each guess: rolling hashes
     of all its windows are looked up among those of the sample's windows [1]_, and every hit is
@@ -35,16 +50,34 @@ def longest_copied_run(sample: NDArray[Any], text: NDArray[Any]) -> CopiedRun:
     Parameters
     ----------
     sample : ndarray of shape (n,), integer
+        Tokens that a model has drawn.
     text : ndarray of shape (m,), integer
+        Tokens that it was trained on.
 
     Returns
     -------
     CopiedRun
         Its length is 0 if no token of the sample occurs in the text.
 
+    Raises
+    ------
+    ValueError
+        An array of another shape or dtype.
+
     References
     ----------
-    .. [1] R. Karp, M. Rabin, "Efficient randomized pattern-matching algorithms", 1987.
+    .. [1] R. Karp, M. Rabin, "Efficient randomized pattern-matching algorithms", IBM Journal of
+           Research and Development 31, 1987.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.lm import longest_copied_run
+    >>> vocabulary = fastseq.Vocabulary.bytes()
+    >>> sample = vocabulary.encode("a cat sat on his hat")
+    >>> run = longest_copied_run(sample, vocabulary.encode("the cat sat on the mat"))
+    >>> vocabulary.decode(sample[run.sample_start :][: run.length])
+    ' cat sat on '
     """
     for name, array in (("sample", sample), ("text", text)):
         if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -39,20 +39,48 @@ class SamplingOptions(TypedDict, total=False):
 class Sampling:
     """Settings for the choice of the next token.
 
-    Attributes
+    The penalty acts first, then the temperature, then the filters: `top_k`, `top_p` among the
+    tokens that are left, and `min_p` among those. At least one token is kept. Each parameter is an
+    attribute, too.
+
+    Parameters
     ----------
     temperature : float
-        Divisor of the logits; 0 selects the most likely token.
+        Divisor of the logits. Below 1 likely tokens become likelier still and texts more
+        predictable, above 1 texts become more surprising. 0 takes the most likely token.
     top_k : int
         Keep only the k most likely tokens; 0 keeps all.
     top_p : float
-        Keep the smallest set of tokens whose total probability reaches p; 1 keeps all.
+        Keep the smallest set of tokens whose total probability reaches p [1]_; 1 keeps all.
     min_p : float
-        Keep tokens whose probability is at least this fraction of the highest; 0 keeps all.
+        Keep tokens whose probability is at least this fraction of the highest [2]_; 0 keeps all.
     repetition_penalty : float
-        Above 1 it makes tokens that have already occurred less likely; see the `decode` kernel.
+        Above 1 it makes tokens that have already occurred less likely: their logits are divided by
+        it where they are positive, and multiplied where they are negative [3]_.
     allow_unk : bool
         Whether the unknown token may be drawn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An unusable value, by name.
+
+    References
+    ----------
+    .. [1] A. Holtzman et al., "The curious case of neural text degeneration", ICLR 2020.
+    .. [2] M. Nguyen et al., "Turning up the heat: min-p sampling for creative and coherent LLM
+           outputs", ICLR 2025.
+    .. [3] N. Keskar et al., "CTRL: a conditional transformer language model for controllable
+           generation", 2019.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> vocabulary = fastseq.Vocabulary.characters("to be or not to be")
+    >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
+    >>> greedy = lm.sample("to", length=10, temperature=0)  # the fields are keywords of `sample`
+    >>> greedy == lm.sample("to", length=10, top_k=1)
+    True
     """
 
     temperature: float = 1.0
@@ -71,13 +99,23 @@ class Sampling:
 
 
 class Samples(NamedTuple):
-    """Sampled tokens.
+    """Sampled tokens, as `LanguageModel.sample_tokens` returns them.
 
     Attributes
     ----------
     ids : ndarray of shape (count, length), int64
-    log_probs : ndarray of shape (count, length)
-        Of each token under the model itself, without temperature and filters.
+        The tokens.
+    log_probs : ndarray of shape (count, length), float64
+        Log-probability in nats of each token under the model itself, without temperature and
+        filters.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.bytes(), hidden_size=8)
+    >>> drawn = lm.sample_tokens([7], length=10, count=3, seed=1)
+    >>> drawn.ids.shape, drawn.log_probs.shape
+    ((3, 10), (3, 10))
     """
 
     ids: Ids

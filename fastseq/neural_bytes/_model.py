@@ -43,7 +43,19 @@ class Cache:
 
 
 class Model:
-    """A softmax layer over the states of a recurrent layer, trained by Adagrad."""
+    """A softmax layer over the states of a recurrent layer, trained by Adagrad.
+
+    Parameters
+    ----------
+    vocab_size, hidden_size : int
+        Numbers V of tokens and H of units.
+    seq_length : int
+        Stored for compatibility.
+    learning_rate : float
+        Of Adagrad.
+    clip_value : float
+        Bound on every element of a gradient.
+    """
 
     names: ClassVar[tuple[str, ...]]  # of the parameters, in the order of gradients
 
@@ -67,13 +79,23 @@ class Model:
         self.learning_rate, self.clip_value = learning_rate, clip_value
 
     def shape_of(self, name: str) -> Shape:
-        """Shape of a parameter, its gradient (d…) or its Adagrad memory (m…)."""
+        """Return the shape of a parameter, its gradient (d…) or its Adagrad memory (m…).
+
+        Parameters
+        ----------
+        name : str
+            Such as "W", "dW" or "mW".
+
+        Returns
+        -------
+        (int, int)
+        """
         V, H = self.vocab_size, self.hidden_size
         shapes = {"U": (H, V), "W": (H, H), "V": (V, H), "b": (H, 1), "c": (V, 1)}
         return shapes[name.lstrip("dm")[0]]
 
     def update(self, grads: Sequence[ArrayLike]) -> None:
-        """One step of Adagrad: m += g², p −= learning_rate · g / √(m + 1e-8).
+        """Make one step of Adagrad [1]_: m ← m + g², p ← p − learning_rate · g / √(m + 1e-8).
 
         Parameters
         ----------
@@ -84,6 +106,11 @@ class Model:
         ------
         ValueError
             Too few or too many, or a wrong shape; nothing is changed.
+
+        References
+        ----------
+        .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning
+               and stochastic optimization", JMLR 12, 2011.
         """
         if len(grads) != len(self.names):
             raise ValueError(f"grads: expected {len(self.names)} matrices, got {len(grads)}")

@@ -20,7 +20,7 @@ Column = list[list[float]]  # a state of shape (H, 1)
 
 
 class LSTM(Model):
-    """Long short-term memory with a forget gate and a softmax layer; inputs are one-hot.
+    """Long short-term memory [1]_ with a forget gate [2]_ and a softmax layer; inputs are one-hot.
 
     ::
 
@@ -33,21 +33,50 @@ class LSTM(Model):
 
     Parameters
     ----------
-    vocab_size, hidden_size : int
+    vocab_size : int
+        Number V of tokens.
+    hidden_size : int
+        Number H of cells.
     seq_length : int
         Stored for compatibility; `forward` takes windows of any length.
     learning_rate : float
+        Of Adagrad.
     clip_value : float
         Bound on every element of a gradient.
 
     Attributes
     ----------
     Wf, Uf, bf, Wi, Ui, bi, Wo, Uo, bo, Wc, Uc, bc : ndarray of shape (H, H), (H, V), (H, 1), …
-        Parameters of the gates.
+        Parameters of the gates, float64.
     V, c : ndarray of shape (V, H), (V, 1)
         Parameters of the softmax layer.
     memory : list of ndarray
         Adagrad's sums of squared gradients, in this order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A size that is not an integer, or below 1; another option that is not a number, or a
+        `clip_value` below 0.
+
+    References
+    ----------
+    .. [1] S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997.
+    .. [2] F. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with
+           LSTM", Neural Computation 12, 2000.
+
+    Examples
+    --------
+    >>> import random
+    >>> from fastseq.neural_bytes import LSTM
+    >>> random.seed(1)
+    >>> model = LSTM(vocab_size=4, hidden_size=8)
+    >>> zeros = [[0.0] for _ in range(8)]
+    >>> for _ in range(200):
+    ...     loss, cache, h_last, c_last = model.forward([0, 1, 2], [1, 2, 3], zeros, zeros)
+    ...     model.update(model.backward(cache))
+    >>> loss < 1, model.sample(0, 3)
+    (True, [1, 2, 3])
     """
 
     names = (
@@ -85,13 +114,18 @@ class LSTM(Model):
         hprev: ArrayLike,
         cprev: ArrayLike | None = None,
     ) -> tuple[float, Cache, Column, Column]:
-        """Loss of a window.
+        """Compute the loss of a window.
 
         Parameters
         ----------
-        inputs, targets : list of int
-        hprev, cprev : H×1, nested lists or ndarray
-            `cprev` may be None for zeros.
+        inputs : list of int
+            Tokens to read.
+        targets : list of int
+            Token that follows each of them.
+        hprev : nested lists or ndarray of shape (H, 1)
+            State h before the window.
+        cprev : nested lists or ndarray of shape (H, 1), or None for zeros
+            State C before the window.
 
         Returns
         -------
@@ -99,12 +133,17 @@ class LSTM(Model):
             Σ −log(p[target] + 1e-12), in nats.
         cache : Cache
             For `backward`.
-        h_last, c_last : H×1, nested lists
+        h_last : nested lists of shape (H, 1)
+            State h after the window.
+        c_last : nested lists of shape (H, 1)
+            State C after the window.
 
         Raises
         ------
         IndexError
             An input or target is out of range.
+        TypeError, ValueError
+            Not integers, or not as many targets as inputs; a state of another shape.
         """
         ids, goals = window(inputs, targets)
         check_range("inputs", ids, self.vocab_size)
@@ -133,7 +172,18 @@ class LSTM(Model):
         return run("lstm", gates, w_hh, h_start, c_start)
 
     def backward(self, cache: Cache) -> Gradients:
-        """Gradients of all parameters in the order of `memory`, clipped to ±clip_value."""
+        """Compute the gradients of a window's loss, each element clipped to ±clip_value.
+
+        Parameters
+        ----------
+        cache : Cache
+            From `forward`; it stays as it is.
+
+        Returns
+        -------
+        Gradients
+            A sequence of arrays, in the order of `memory`.
+        """
         dh, dV, dc = self._head_backward(cache)
         dgates, dw_hh = run_back(cache.call, dh)
         grads: dict[str, np.ndarray | Columns] = {"V": dV, "c": dc}
@@ -148,10 +198,24 @@ class LSTM(Model):
     def sample(
         self, seed_ix: int, n: int, h: ArrayLike | None = None, c: ArrayLike | None = None
     ) -> list[int]:
-        """Draw n tokens from the state h, c, after `seed_ix` as the first input.
+        """Draw tokens.
 
         Each token consumes one ``random.random()``: it is the first index whose cumulative
         probability exceeds that number (0 if none does).
+
+        Parameters
+        ----------
+        seed_ix : int
+            The first input, which is not returned.
+        n : int
+            Number of tokens.
+        h, c : nested lists or ndarray of shape (H, 1), or None for zeros
+            States before the first input.
+
+        Returns
+        -------
+        list of int
+            The tokens.
 
         Raises
         ------

@@ -18,26 +18,57 @@ from ._recurrence import run, run_back
 
 
 class RNN(Model):
-    """h[t] = tanh(U x[t] + W h[t−1] + b), p[t] = softmax(V h[t] + c); x[t] is one-hot.
+    """Elman network [1]_ with a softmax layer; inputs are one-hot.
+
+    ::
+
+        h[t] = tanh(U x[t] + W h[t−1] + b),  p[t] = softmax(V h[t] + c)
 
     Initial weights come from Python's `random`, row by row, U, then W, then V: uniform in
     ±√(1/vocab_size) (U) and ±√(1/hidden_size) (W, V). Biases are zero.
 
     Parameters
     ----------
-    vocab_size, hidden_size : int
+    vocab_size : int
+        Number V of tokens.
+    hidden_size : int
+        Number H of units.
     seq_length : int
         Stored for compatibility; `forward` takes windows of any length.
     learning_rate : float
+        Of Adagrad.
     clip_value : float
         Bound on every element of a gradient.
 
     Attributes
     ----------
-    U, W, V, b, c : ndarray of shape (H, V), (H, H), (V, H), (H, 1), (V, 1)
+    U, W, V, b, c : ndarray of shape (H, V), (H, H), (V, H), (H, 1), (V, 1), float64
         Parameters.
-    mU, mW, mV, mb, mc : ndarray
+    mU, mW, mV, mb, mc : ndarray of the same shapes
         Adagrad's sums of squared gradients.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A size that is not an integer, or below 1; another option that is not a number, or a
+        `clip_value` below 0.
+
+    References
+    ----------
+    .. [1] J. Elman, "Finding structure in time", Cognitive Science 14, 1990.
+
+    Examples
+    --------
+    >>> import random
+    >>> from fastseq.neural_bytes import RNN
+    >>> random.seed(1)
+    >>> model = RNN(vocab_size=4, hidden_size=8)
+    >>> h = [[0.0] for _ in range(8)]
+    >>> for _ in range(200):
+    ...     loss, cache, h_last = model.forward([0, 1, 2], [1, 2, 3], h)
+    ...     model.update(model.backward(cache))
+    >>> loss < 1, model.sample(0, 3, h)
+    (True, [1, 2, 3])
     """
 
     names = ("U", "W", "V", "b", "c")
@@ -68,14 +99,17 @@ class RNN(Model):
     def forward(
         self, inputs: Sequence[int], targets: Sequence[int], hprev: ArrayLike
     ) -> tuple[float, Cache, list[list[float]]]:
-        """Loss of a window.
+        """Compute the loss of a window.
 
         Parameters
         ----------
-        inputs, targets : list of int
-            An input out of range is a zero vector. A target out of range contributes neither
-            loss nor gradient.
-        hprev : H×1, nested lists or ndarray
+        inputs : list of int
+            Tokens to read. One that is out of range is a zero vector.
+        targets : list of int
+            Token that follows each of them. One that is out of range contributes neither loss nor
+            gradient.
+        hprev : nested lists or ndarray of shape (H, 1)
+            State before the window.
 
         Returns
         -------
@@ -83,7 +117,13 @@ class RNN(Model):
             Σ −log(p[target] + 1e-12), in nats.
         cache : Cache
             For `backward`.
-        h_last : H×1, nested lists
+        h_last : nested lists of shape (H, 1)
+            State after the window.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not integers, or not as many targets as inputs; a state of another shape.
         """
         ids, goals = window(inputs, targets)
         call = self._run(ids, state_row("hprev", hprev, self.hidden_size))
@@ -98,7 +138,18 @@ class RNN(Model):
         return run("rnn_tanh", gates, self.W, start)
 
     def backward(self, cache: Cache) -> Gradients:
-        """Gradients of U, W, V, b, c, each element clipped to ±clip_value."""
+        """Compute the gradients of a window's loss, each element clipped to ±clip_value.
+
+        Parameters
+        ----------
+        cache : Cache
+            From `forward`; it stays as it is.
+
+        Returns
+        -------
+        Gradients
+            A sequence of arrays, for U, W, V, b, c.
+        """
         dh, dV, dc = self._head_backward(cache)
         drows, dW = run_back(cache.call, dh)
         known = self._known(cache.ids)
@@ -106,10 +157,24 @@ class RNN(Model):
         return Gradients([dU, self._clipped(dW), dV, self._bias_gradient(drows), dc])
 
     def sample(self, seed_ix: int, n: int, h: ArrayLike | None = None) -> list[int]:
-        """Draw n tokens from the state h, after `seed_ix` as the first input.
+        """Draw tokens.
 
         Each token consumes one ``random.random()``: it is the first index whose cumulative
         probability exceeds that number (0 if none does).
+
+        Parameters
+        ----------
+        seed_ix : int
+            The first input, which is not returned.
+        n : int
+            Number of tokens.
+        h : nested lists or ndarray of shape (H, 1), or None for zeros
+            State before the first input.
+
+        Returns
+        -------
+        list of int
+            The tokens.
 
         Raises
         ------

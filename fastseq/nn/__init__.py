@@ -10,7 +10,8 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
 from .loss import CrossEntropyLoss, MSELoss, cross_entropy, mse_loss
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 from .recurrent import GRU, LSTM, RNN
 from .stepper import Stepper
 

@@ -6,6 +6,8 @@ References
        overfitting", JMLR 15, 2014.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from .buffers import pooled_empty
@@ -22,19 +24,42 @@ def draw_mask(rng: np.random.Generator, p: float, mask: np.ndarray) -> np.ndarra
 
 
 class Dropout(Module):
-    """Zero each value with probability `p` in training mode; the identity in eval mode.
+    """Drop each value with probability `p` in training, and scale up the rest [1]_.
+
+    y = x · m / (1 − p), where each element of m is 0 with probability `p`, else 1. In eval mode y
+    is x itself.
 
     Parameters
     ----------
     p : float
-        In [0, 1].
+        Probability, 0 to 1. With 1 everything is dropped.
     seed : int or None
-        Of this layer's own random numbers.
+        Seed of this layer's own random numbers. None takes a fresh one.
+
+    Attributes
+    ----------
+    p : float
 
     Raises
     ------
-    ValueError
-        `p` outside [0, 1].
+    TypeError, ValueError
+        `p` is not a number, or outside of [0, 1].
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+           overfitting", JMLR 15, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> dropout = nn.Dropout(0.5, seed=0)
+    >>> x = np.ones(1000, np.float32)
+    >>> sorted(set(dropout(x).tolist()))
+    [0.0, 2.0]
+    >>> dropout.eval()(x) is x
+    True
     """
 
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
@@ -47,7 +72,17 @@ class Dropout(Module):
         self._pending = PendingCalls()
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """`x`, a float array of any shape, with some values dropped."""
+        """Drop values, in training mode.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, of any shape
+
+        Returns
+        -------
+        ndarray of the shape of x
+            In eval mode `x` itself, not a copy.
+        """
         if not self.training:
             return x
         mask = draw_mask(self._rng, self.p, pooled_empty(x.shape, x.dtype))
@@ -56,10 +91,32 @@ class Dropout(Module):
         return x * mask
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        """Gradient of the input of the last forward call in training mode."""
+        """Return the gradient of the input of the last forward call that is still pending.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the shape and dtype of the output
+
+        Returns
+        -------
+        ndarray of the same shape
+
+        Raises
+        ------
+        RuntimeError
+            No forward call in training mode is pending, or a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
+        """
         mask = self._pending.last()
         check_floats("grad_output", grad_output, mask.dtype, mask.shape)
         return grad_output * self._pending.pop()
 
     def extra_repr(self) -> str:
+        """The probability, for the repr.
+
+        Returns
+        -------
+        str
+        """
         return f"p={self.p}"

@@ -1,36 +1,56 @@
 """Embedding lookup."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
 from ..backend import kernels
 from . import init
 from .checks import check_floats, check_ids, check_int, float_type, zeros
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
+from .parameter import Parameter
 
 
 class Embedding(Module):
-    """y = weight[ids].
+    """Table of vectors, one for each integer: y = weight[ids].
 
     Parameters
     ----------
-    num_embeddings, embedding_dim : int
-        Rows V and columns E of the table.
+    num_embeddings : int
+        Rows V of the table.
+    embedding_dim : int
+        Columns E of the table.
     padding_idx : int or None
-        This row starts as zeros and gets no gradient; negative counts from the end.
+        A row that starts as zeros and gets no gradient; a negative one counts from the end.
     dtype : {"float32", "float64"}
+        Type of the table.
     seed : int or None
-        Of the initial values, standard normal.
+        Seed of the initial values, which are standard normal. None takes a fresh one.
 
     Attributes
     ----------
     weight : Parameter of shape (V, E)
-        Its gradient is row-sparse.
+        Its gradient is row-sparse: optimizers may skip rows that were not read.
 
     Raises
     ------
-    TypeError, ValueError
-        Sizes that are no integers or not positive; `padding_idx` out of range.
+    TypeError
+        A size that is not an integer, or a dtype other than float32 and float64.
+    ValueError
+        A size below 1, or `padding_idx` outside of the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> embedding = nn.Embedding(num_embeddings=10, embedding_dim=3, seed=0)
+    >>> y = embedding(np.array([[7, 1], [7, 0]]))
+    >>> y.shape
+    (2, 2, 3)
+    >>> embedding.backward(np.ones_like(y))
+    >>> embedding.weight.rows.tolist(), embedding.weight.grad[7].tolist()
+    ([0, 1, 7], [2.0, 2.0, 2.0])
     """
 
     def __init__(
@@ -61,17 +81,17 @@ class Embedding(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the table from N(0, 1) and clear the padding row."""
+        """Draw the table anew from N(0, 1) and clear the row of `padding_idx`."""
         init.normal_(self.weight.data, rng=self._rng)
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, ids: np.ndarray) -> np.ndarray:
-        """Look up.
+        """Look up rows of the table.
 
         Parameters
         ----------
-        ids : ndarray of integers of any shape
+        ids : ndarray of integers from 0 to V − 1, of any shape
 
         Returns
         -------
@@ -80,9 +100,9 @@ class Embedding(Module):
         Raises
         ------
         TypeError
-            Not an array of integers.
+            Not a NumPy array of integers.
         IndexError
-            An id below 0 or not below V.
+            An id that is not in the table.
         """
         numbers = check_ids("ids", ids)
         flat = numbers.reshape(-1)
@@ -95,12 +115,21 @@ class Embedding(Module):
         return y
 
     def backward(self, grad_output: np.ndarray) -> None:
-        """Add to the gradient of the rows that were read; ids have no gradient.
+        """Add to the gradient of the rows that the last pending forward call has read.
+
+        Integers have no gradient, so that nothing is returned.
+
+        Parameters
+        ----------
+        grad_output : ndarray of shape (*ids.shape, E)
+            Gradient of the loss with respect to the output.
 
         Raises
         ------
         RuntimeError
-            No forward call in training mode before, or a wrong shape.
+            No forward call in training mode is pending, or a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
         """
         ids, E = self._pending.last(), self.embedding_dim
         check_floats("grad_output", grad_output, self.dtype, (*ids.shape, E))
@@ -114,5 +143,11 @@ class Embedding(Module):
             kernels(self.dtype).scatter_add_rows(dy, flat, self.weight.grad)
 
     def extra_repr(self) -> str:
+        """Sizes and `padding_idx`, for the repr.
+
+        Returns
+        -------
+        str
+        """
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,5 +1,7 @@
 """The affine map."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -17,24 +19,50 @@ from .checks import (
     same_type,
     zeros,
 )
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
+from .parameter import Parameter
 
 
 class Linear(Module):
-    """y = x @ weightᵀ + bias.
+    """Affine map of the last axis: y = x @ weightᵀ + bias.
 
     Parameters
     ----------
-    in_features, out_features : int
+    in_features : int
+        Size of the last axis of x.
+    out_features : int
+        Size of the last axis of y.
     bias : bool
+        Whether there is a bias.
     dtype : {"float32", "float64"}
+        Type of the parameters; x must have the same.
     seed : int or None
-        Of the initial values, U(±1/√in_features).
+        Seed of the initial values, uniform in ±1/√in_features. None takes a fresh one.
 
     Attributes
     ----------
     weight : Parameter of shape (out_features, in_features)
     bias : Parameter of shape (out_features,), or None
+
+    Raises
+    ------
+    TypeError
+        A size that is not an integer, or a dtype other than float32 and float64.
+    ValueError
+        A size below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> linear = nn.Linear(in_features=3, out_features=2, seed=0)
+    >>> x = np.ones((5, 4, 3), np.float32)
+    >>> y = linear(x)
+    >>> y.shape
+    (5, 4, 2)
+    >>> dx = linear.backward(np.ones_like(y))
+    >>> dx.shape, linear.bias.grad.tolist()
+    ((5, 4, 3), [20.0, 20.0])
     """
 
     def __init__(
@@ -58,7 +86,7 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters from U(−1/√in_features, 1/√in_features)."""
+        """Draw all parameters anew from U(−1/√in_features, 1/√in_features)."""
         bound = 1.0 / math.sqrt(self.in_features)
         for parameter in self.parameters():
             init.uniform_(parameter.data, -bound, bound, self._rng)
@@ -69,6 +97,7 @@ class Linear(Module):
         Parameters
         ----------
         x : ndarray of shape (..., in_features)
+            Of the layer's dtype and in any memory layout.
 
         Returns
         -------
@@ -77,7 +106,7 @@ class Linear(Module):
         Raises
         ------
         TypeError, RuntimeError, ValueError
-            Not an array; another number of features; another dtype.
+            Not a NumPy array; another number of features; another dtype.
         """
         check_array("x", x)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
@@ -103,12 +132,26 @@ class Linear(Module):
         return rows
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        """Add to the parameters' gradients; return the gradient of x.
+        """Invert the last forward call that is still pending.
+
+        The gradients of weight and bias are added to their ``grad``.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the shape of y
+            Gradient of the loss with respect to y.
+
+        Returns
+        -------
+        ndarray of the shape of x
+            Gradient with respect to x.
 
         Raises
         ------
         RuntimeError
-            No forward call in training mode before, or a wrong shape.
+            No forward call in training mode is pending, or a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
         """
         x, shape = self._pending.last()
         check_floats("grad_output", grad_output, self.dtype, (*shape[:-1], self.out_features))
@@ -124,6 +167,12 @@ class Linear(Module):
         return dx
 
     def extra_repr(self) -> str:
+        """Sizes and whether there is a bias, for the repr.
+
+        Returns
+        -------
+        str
+        """
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"

@@ -5,6 +5,8 @@ The functions return ``(loss, grad)``; the modules return the loss, and the grad
 ``model.backward(criterion.backward())``.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -19,29 +21,45 @@ REDUCTIONS = ("mean", "sum", "none")
 def cross_entropy(
     logits: np.ndarray, targets: np.ndarray, ignore_index: int = -100, reduction: str = "mean"
 ) -> tuple[float | np.ndarray, np.ndarray]:
-    """−log softmax(logits)[target].
+    """Cross-entropy of softmax(logits) and a class: loss = −log softmax(logits)[target].
 
     Parameters
     ----------
-    logits : ndarray of shape (N, C), (N, C, d₁, …) or (C,), float32 or float64
-    targets : ndarray of integers of shape (N,), (N, d₁, …) or ()
+    logits : ndarray of float32 or float64, of shape (N, C), (N, C, d₁, …) or (C,)
+        Scores of C classes.
+    targets : ndarray of integers from 0 to C − 1, of shape (N,), (N, d₁, …) or ()
+        The right classes.
     ignore_index : int
-        Such targets contribute neither loss nor gradient.
+        Targets of this value contribute neither loss nor gradient.
     reduction : {"mean", "sum", "none"}
-        The mean is over targets that are not ignored; NaN if there are none.
+        Mean over the targets that are not ignored (NaN without any), sum, or one loss for each
+        target.
 
     Returns
     -------
-    loss : float, or with "none" ndarray of the shape of `targets`
-    grad : ndarray of the shape of `logits`
-        d loss / d logits; with "none" of the sum of the losses.
+    loss : float, or with "none" ndarray of the shape of targets
+        In nats.
+    grad : ndarray of the shape of logits
+        d loss / d logits; with "none" that of the sum of the losses.
 
     Raises
     ------
-    TypeError, ValueError, RuntimeError
-        Wrong kinds of numbers; shapes that do not go together; unknown reduction.
+    TypeError
+        Not NumPy arrays of these kinds of numbers.
+    ValueError
+        An unknown `reduction`, or not N targets.
+    RuntimeError
+        Other shapes that do not go together.
     IndexError
-        A target out of range.
+        A target that is no class; the message names its position.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> loss, grad = nn.cross_entropy(np.zeros((2, 4), np.float32), np.array([3, 1]))
+    >>> round(loss, 4), grad[0].tolist()  # log 4; (softmax − onehot) / 2
+    (1.3863, [0.125, 0.125, 0.125, -0.375])
     """
     _check_reduction(reduction)
     dtype = _float_array("logits", logits)
@@ -62,23 +80,33 @@ def cross_entropy(
 def mse_loss(
     x: np.ndarray, target: np.ndarray, reduction: str = "mean"
 ) -> tuple[float | np.ndarray, np.ndarray]:
-    """(x − target)².
+    """Squared error: loss = (x − target)².
 
     Parameters
     ----------
-    x, target : ndarray of one shape and dtype
+    x : ndarray of float32 or float64, of any shape
+    target : ndarray of the shape and dtype of x
     reduction : {"mean", "sum", "none"}
+        Mean over all elements (NaN without any), sum, or one loss for each element.
 
     Returns
     -------
     loss : float, or with "none" ndarray of the shape of x
     grad : ndarray of the shape of x
-        d loss / d x; with "none" of the sum of the losses.
+        d loss / d x; with "none" that of the sum of the losses.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        Not floats; two dtypes, or an unknown reduction; two shapes.
+        Not NumPy arrays of floats; two dtypes, or an unknown `reduction`; two shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> loss, grad = nn.mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> loss, grad.tolist()
+    (2.0, [0.0, -2.0])
     """
     _check_reduction(reduction)
     dtype = _float_array("x", x)
@@ -95,7 +123,31 @@ def mse_loss(
 
 
 class CrossEntropyLoss(Module):
-    """`cross_entropy` as a module, whose ``backward()`` gives the gradient of the logits."""
+    """Cross-entropy as a module, whose `backward` gives the gradient of the logits.
+
+    Each call replaces the gradient of the call before.
+
+    Parameters
+    ----------
+    ignore_index : int
+        Targets of this value contribute neither loss nor gradient.
+    reduction : {"mean", "sum", "none"}
+        See `cross_entropy`.
+
+    Raises
+    ------
+    ValueError
+        An unknown `reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> model, criterion = nn.Linear(3, 4, seed=0), nn.CrossEntropyLoss()
+    >>> loss = criterion(model(np.ones((2, 3), np.float32)), np.array([3, 1]))
+    >>> model.backward(criterion.backward()).shape
+    (2, 3)
+    """
 
     def __init__(self, ignore_index: int = -100, reduction: str = "mean") -> None:
         _check_reduction(reduction)
@@ -103,17 +155,66 @@ class CrossEntropyLoss(Module):
         self._grad: np.ndarray | None = None
 
     def forward(self, logits: np.ndarray, targets: np.ndarray) -> float | np.ndarray:
-        """The loss; see `cross_entropy`."""
+        """Compute the loss, and keep the gradient for `backward`.
+
+        Parameters
+        ----------
+        logits : ndarray of float32 or float64, of shape (N, C), (N, C, d₁, …) or (C,)
+        targets : ndarray of integers from 0 to C − 1, of shape (N,), (N, d₁, …) or ()
+
+        Returns
+        -------
+        float, or with "none" ndarray of the shape of `targets`
+            In nats.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError, IndexError
+            See `cross_entropy`.
+        """
         loss, self._grad = cross_entropy(logits, targets, self.ignore_index, self.reduction)
         return loss
 
     def backward(self) -> np.ndarray:
-        """The gradient of the last forward call's logits."""
+        """Return the gradient of the last forward call's logits.
+
+        Returns
+        -------
+        ndarray of the shape of the logits
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward call.
+        """
         return _present(self._grad)
 
 
 class MSELoss(Module):
-    """`mse_loss` as a module, whose ``backward()`` gives the gradient of x."""
+    """Squared error as a module, whose `backward` gives the gradient of x.
+
+    Each call replaces the gradient of the call before.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        See `mse_loss`.
+
+    Raises
+    ------
+    ValueError
+        An unknown `reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> criterion = nn.MSELoss()
+    >>> criterion(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    2.0
+    >>> criterion.backward().tolist()
+    [0.0, -2.0]
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         _check_reduction(reduction)
@@ -121,12 +222,37 @@ class MSELoss(Module):
         self._grad: np.ndarray | None = None
 
     def forward(self, x: np.ndarray, target: np.ndarray) -> float | np.ndarray:
-        """The loss; see `mse_loss`."""
+        """Compute the loss, and keep the gradient for `backward`.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, of any shape
+        target : ndarray of the shape and dtype of x
+
+        Returns
+        -------
+        float, or with "none" ndarray of the shape of `x`
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            See `mse_loss`.
+        """
         loss, self._grad = mse_loss(x, target, self.reduction)
         return loss
 
     def backward(self) -> np.ndarray:
-        """The gradient of the last forward call's x."""
+        """Return the gradient of the last forward call's x.
+
+        Returns
+        -------
+        ndarray of the shape of x
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward call.
+        """
         return _present(self._grad)
 
 

@@ -1,26 +1,42 @@
-"""Parameters and modules: what a layer owns, by name, and how it is loaded and stored."""
+"""Modules: parameters by name, modes, loading and storing; calls that wait for `backward`."""
+
+from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ..backend import kernels
 from ..checks import check_mapping, physical_memory
 from .buffers import aligned_zeros
-
-NO_ROWS = np.empty(0, np.int64)
+from .parameter import Parameter
 
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Save nothing for `backward` in forward calls of this block (of this thread)."""
+    """Save nothing for `backward` in the forward calls of a block, as in eval mode.
+
+    It holds for the thread (or asynchronous task) that runs the block. Dropout still acts in
+    training mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastseq
+    >>> from fastseq import nn
+    >>> linear = nn.Linear(3, 2)
+    >>> with fastseq.no_grad():
+    ...     y = linear(np.ones((4, 3), np.float32))
+    >>> linear.backward(np.ones_like(y))
+    Traceback (most recent call last):
+    RuntimeError: backward: no forward call in training mode is left to go through
+    """
     token = _grad_enabled.set(False)
     try:
         yield
@@ -31,111 +47,6 @@ def no_grad() -> Iterator[None]:
 def is_grad_enabled() -> bool:
     """Whether forward calls of modules in training mode save what `backward` needs."""
     return _grad_enabled.get()
-
-
-class Parameter:
-    """A trainable array with its gradient.
-
-    Parameters
-    ----------
-    data : array of float32 or float64
-    row_sparse : bool
-        The gradient is non-zero in few rows (axis 0), as that of an embedding table is.
-    transposed : bool
-        Stored as the transpose of what `Module.state_dict` shows.
-
-    Attributes
-    ----------
-    data, grad : ndarray
-        C-contiguous views, into the arenas of the module once it is flattened. Assigning to
-        them copies values in; it never rebinds the view.
-    rows : ndarray of int64 or None
-        None: the gradient is dense. Otherwise the distinct rows in which it may be non-zero.
-    requires_grad : bool
-        Whether recurrent layers compute the gradient; True by default.
-    """
-
-    __slots__ = ("_data", "_grad", "requires_grad", "rows", "transposed")
-
-    storage_version: ClassVar[int] = 0  # counts the changes of any parameter's storage
-
-    def __init__(
-        self, data: npt.ArrayLike, *, row_sparse: bool = False, transposed: bool = False
-    ) -> None:
-        self._data = np.array(data, order="C")
-        if self._data.dtype.name not in ("float32", "float64"):
-            raise TypeError(f"data: expected float32 or float64, got {self._data.dtype}")
-        self._grad = np.zeros(self._data.shape, self._data.dtype)
-        self.rows: np.ndarray | None = NO_ROWS if row_sparse else None
-        self.transposed = transposed
-        self.requires_grad = True
-
-    @property
-    def data(self) -> np.ndarray:
-        return self._data
-
-    @data.setter
-    def data(self, values: npt.ArrayLike) -> None:
-        self._assign("data", self._data, values)
-
-    @property
-    def grad(self) -> np.ndarray:
-        return self._grad
-
-    @grad.setter
-    def grad(self, values: npt.ArrayLike) -> None:
-        self._assign("grad", self._grad, values)
-        if self.rows is not None and values is not self._grad:
-            self.rows = np.arange(len(self._grad), dtype=np.int64)
-
-    @staticmethod
-    def _assign(name: str, target: np.ndarray, values: npt.ArrayLike) -> None:
-        if values is target:  # what `parameter.data -= step` ends with
-            return
-        values = np.asarray(values)
-        if values.shape != target.shape:
-            raise ValueError(f"{name}: expected shape {target.shape}, got {values.shape}")
-        target[...] = values
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._data.dtype
-
-    def mark_rows(self, rows: np.ndarray) -> None:
-        """Record rows (int64, repeats allowed) to which a gradient is about to be added."""
-        if self.rows is not None:
-            rows = np.unique(rows)
-            self.rows = np.union1d(self.rows, rows) if self.rows.size else rows
-
-    def zero_grad(self) -> None:
-        """Set the gradient to zero, where it may be other than zero."""
-        if self.rows is None:
-            self._grad.fill(0)
-        elif self.rows.size:
-            table = self._grad.reshape(len(self._grad), -1)
-            kernels(self.dtype).clear_rows(table, self.rows)
-            self.rows = NO_ROWS
-
-    def rebind(self, data: np.ndarray, grad: np.ndarray) -> None:
-        """Move into other storage of the same shape, values included."""
-        data[...], grad[...] = self._data, self._grad
-        self._data, self._grad = data, grad
-        Parameter.storage_version += 1
-
-    def public_view(self) -> np.ndarray:
-        """The view of `data` that `Module.state_dict` copies."""
-        return self._data.T if self.transposed else self._data
-
-    def __repr__(self) -> str:
-        return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
 class PendingCalls:
@@ -186,11 +97,30 @@ class IncompatibleKeys(NamedTuple):
 
 
 class Module:
-    """A layer or a stack of layers: parameters and sub-modules are its attributes.
+    """A layer or a model: its parameters and sub-modules are its attributes.
 
-    A subclass defines ``forward`` and, to be trained, ``backward``, which returns the gradient of
-    the last forward call's input and adds to the parameters' ``grad``. Several forward calls may
-    come before as many ``backward`` calls, which take them in reverse order.
+    A subclass assigns `Parameter` and `Module` objects to attributes and defines ``forward`` and,
+    to be trained, ``backward``. That returns the gradient of the last forward call's input and
+    adds to the parameters' ``grad``. Several forward calls may come before as many ``backward``
+    calls, which take them in reverse order. ``module(x)`` calls ``module.forward(x)``.
+
+    Attributes
+    ----------
+    training : bool
+        Whether the module is in training mode, as it is at first; see `train` and `eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, size):
+    ...         self.factor = nn.Parameter(np.ones(size, np.float32))
+    ...     def forward(self, x):
+    ...         return x * self.factor.data
+    >>> model = nn.Sequential(nn.Linear(3, 2), Scale(2))
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.weight', '0.bias', '1.factor']
     """
 
     training = True
@@ -204,12 +134,24 @@ class Module:
 
     # -- contents -------------------------------------------------------------
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """Direct sub-modules, in the order in which they were assigned."""
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over the direct sub-modules, in the order in which they were assigned.
+
+        Returns
+        -------
+        iterator of (str, Module)
+            Names of attributes, and modules.
+        """
         return ((n, v) for n, v in list(vars(self).items()) if isinstance(v, Module))
 
-    def modules(self) -> Iterator["Module"]:
-        """This module and all modules below it."""
+    def modules(self) -> Iterator[Module]:
+        """Iterate over this module and all modules below it.
+
+        Yields
+        ------
+        Module
+            A module before its sub-modules.
+        """
         yield self
         for _, child in self.named_children():
             yield from child.modules()
@@ -223,7 +165,15 @@ class Module:
             yield from child._walk(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Distinct parameters with their names, own ones first, then each sub-module's."""
+        """Iterate over the distinct parameters, own ones first, then each sub-module's.
+
+        Yields
+        ------
+        name : str
+            Path from this module, such as ``0.weight``. A parameter that is shared comes once,
+            under its first name.
+        parameter : Parameter
+        """
         seen: set[int] = set()
         for name, parameter in self._walk():
             if id(parameter) not in seen:
@@ -231,13 +181,20 @@ class Module:
                 yield name, parameter
 
     def parameters(self) -> Iterator[Parameter]:
-        """Distinct parameters in the order of `named_parameters`."""
+        """Iterate over the distinct parameters, in the order of `named_parameters`.
+
+        Returns
+        -------
+        iterator of Parameter
+        """
         return (parameter for _, parameter in self.named_parameters())
 
     def flatten_parameters(self) -> None:
-        """Move all parameters into one arena, all gradients into another (one per dtype).
+        """Move all parameters into one array, and all gradients into another (one pair per dtype).
 
-        Neighbours in an arena are updated, cleared and measured in one pass.
+        Optimizers update, clear and measure neighbours in such an array in one pass. The layers do
+        it for their own parameters; for a model made of several layers it saves time where they
+        are small.
         """
         everything = list(self.parameters())
         for dtype in {parameter.dtype for parameter in everything}:
@@ -247,17 +204,40 @@ class Module:
     # -- modes -----------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout drops, and forward saves what backward needs."""
+        """Enter training mode: dropout drops, and forward calls save what `backward` needs.
+
+        Parameters
+        ----------
+        mode : bool
+            False enters eval mode.
+
+        Returns
+        -------
+        Module
+            This module.
+        """
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Evaluation mode: no dropout, nothing saved."""
+        """Enter eval mode: no dropout, and nothing is saved for `backward`.
+
+        Returns
+        -------
+        Module
+            This module.
+        """
         return self.train(False)
 
     def saves_for_backward(self) -> bool:
-        """Whether a forward call now must save what backward needs."""
+        """Return whether a forward call now must save what `backward` needs.
+
+        Returns
+        -------
+        bool
+            True in training mode outside of `no_grad`.
+        """
         return self.training and _grad_enabled.get()
 
     def zero_grad(self) -> None:
@@ -268,28 +248,56 @@ class Module:
     # -- loading and storing ---------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """C-contiguous copies of all parameters by name."""
+        """Copy all parameters.
+
+        Returns
+        -------
+        dict of str to ndarray
+            C-contiguous copies by name, in the shapes that PyTorch gives them. A parameter that is
+            shared comes once for each of its names.
+
+        Examples
+        --------
+        >>> from fastseq import nn
+        >>> {name: array.shape for name, array in nn.GRU(3, 4, bias=False).state_dict().items()}
+        {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
+        """
         return {name: np.array(p.public_view(), order="C") for name, p in self._walk()}
 
     def load_state_dict(
         self, state: Mapping[str, npt.ArrayLike], strict: bool = True
     ) -> IncompatibleKeys:
-        """Copy arrays (any memory order, any real dtype) into the parameters of these names.
+        """Copy arrays into the parameters of these names.
 
         Parameters
         ----------
-        state : mapping of name to array
+        state : mapping of str to array_like
+            Arrays of real numbers, in any memory layout, such as `state_dict` returns; they are
+            converted to the parameters' dtype.
         strict : bool
-            Missing and unexpected names are errors too.
+            Whether missing and unexpected names are errors. Otherwise these are left out.
+
+        Returns
+        -------
+        IncompatibleKeys
+            A pair (missing_keys, unexpected_keys) of lists of names.
 
         Raises
         ------
         TypeError
-            Not a mapping.
+            `state` is not a mapping.
         RuntimeError
-            Lists every name that is wrong.
+            Wrong names, shapes or kinds of numbers; the message lists all. The module is as it
+            was.
 
-        Whatever is raised, the module is as it was.
+        Examples
+        --------
+        >>> from fastseq import nn
+        >>> one, two = nn.GRU(3, 4, seed=0), nn.GRU(3, 4, seed=1)
+        >>> two.load_state_dict(one.state_dict())
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> bool((one.weight_hh_l0.data == two.weight_hh_l0.data).all())
+        True
         """
         check_mapping("state", state)
         own = dict(self._walk())
@@ -318,7 +326,13 @@ class Module:
     # -- printing --------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """The text between the brackets of the repr of a module without sub-modules."""
+        """Return the text between the brackets of the repr of a module without sub-modules.
+
+        Returns
+        -------
+        str
+            Empty unless a subclass overrides it.
+        """
         return ""
 
     def __repr__(self) -> str:

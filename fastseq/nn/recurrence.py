@@ -8,7 +8,7 @@ from .._kernels.cells import Cell
 from .._kernels.records import Gradients, LayerCall, Saved, Weights
 from ..backend import kernels
 from .buffers import pooled_empty
-from .module import Parameter
+from .parameter import Parameter
 
 
 class Recurrence:

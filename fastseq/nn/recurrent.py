@@ -1,48 +1,99 @@
 """RNN, LSTM and GRU with the interface of ``torch.nn``, on NumPy arrays."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .checks import check_pair
-from .rnn_base import Recurrent
+from .rnn_base import Recurrent, StateGradients
 
 StatePair = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
 
 
 class RNN(Recurrent):
-    """Elman network: h[t] = tanh(x[t] @ w_ihᵀ + b_ih + h[t−1] @ w_hhᵀ + b_hh), or with relu.
+    """Elman network: layers of tanh or ReLU units with recurrent connections [1]_.
+
+    At step t of a sequence each layer computes, in each direction::
+
+        h[t] = tanh(weight_ih x[t] + bias_ih + weight_hh h[t−1] + bias_hh)
+
+    or max(0, ·) instead of tanh. Arguments, names, shapes and results are those of
+    ``torch.nn.RNN``. In the shapes below T is the number of steps, B of sequences,
+    I = `input_size`, H = `hidden_size`, L = `num_layers`, D = 1 or 2 directions, K = L · D.
+
+    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
+    of threads may call one layer at once.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        I and H.
+    input_size : int
+        Number I of features of the input at each step.
+    hidden_size : int
+        Number H of units of each layer and direction.
     num_layers : int
         Layers on top of each other, each reading the output of the one below; at most 10,000.
     nonlinearity : {"tanh", "relu"}
+        Activation of the units.
     bias : bool
+        Whether there are biases.
     batch_first : bool
-        x and output are (B, T, ·) instead of (T, B, ·).
+        Input and output are (B, T, ·) instead of (T, B, ·). States keep their shape.
     dropout : float
-        Probability with which outputs of all layers but the last are dropped in training.
+        Probability, 0 to 1, with which each output of every layer but the last is dropped in
+        training mode.
     bidirectional : bool
-        Add to each layer a second direction that runs from the end.
+        Add to each layer a second direction, which runs from the last step to the first.
     dtype : {"float32", "float64"}
+        Type of the parameters; input and states must have the same.
     seed : int or None
-        Of the initial values and of dropout.
+        Seed of the initial values and of dropout. None takes a fresh one.
+    **unsupported : Any
+        Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
+        name.
 
     Attributes
     ----------
-    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse, … : Parameter
-        Named and shaped as in PyTorch: (H, I), (H, H), (H,), (H,), …; above the first layer
-        weight_ih is (H, D·H).
+    weight_ih_l0 : Parameter of shape (H, I)
+        Input weights of the lowest layer. Those of layer l > 0, ``weight_ih_l<l>``, are (H, D·H).
+    weight_hh_l0 : Parameter of shape (H, H)
+        Recurrent weights.
+    bias_ih_l0, bias_hh_l0 : Parameter of shape (H,)
+        Biases; absent without `bias`.
+    weight_ih_l0_reverse, … : Parameter
+        The same for the second direction, under names that end in ``_reverse``.
 
     Raises
     ------
-    TypeError, ValueError
-        As PyTorch raises them; ValueError also where weights and gradients would take more
-        than the machine's memory.
+    TypeError
+        A size that is not an integer, a flag that is not a bool, an unknown keyword, or a dtype
+        other than float32 and float64.
+    ValueError
+        A size below 1, `dropout` outside of [0, 1], an unknown `nonlinearity`, or more weights and
+        gradients than the machine's memory holds.
+
+    Warns
+    -----
+    UserWarning
+        `dropout` with a single layer, where it has no effect.
+
+    References
+    ----------
+    .. [1] J. Elman, "Finding structure in time", Cognitive Science 14, 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> rnn = nn.RNN(input_size=3, hidden_size=4, num_layers=2, seed=0)
+    >>> x = np.ones((5, 2, 3), np.float32)  # 5 steps of 2 sequences
+    >>> y, h_n = rnn(x)
+    >>> y.shape, h_n.shape
+    ((5, 2, 4), (2, 2, 4))
+    >>> bool((y[-1] == h_n[-1]).all())  # the last output is the last layer's final state
+    True
     """
 
     def __init__(
@@ -73,18 +124,90 @@ class RNN(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit [1]_, the variant that resets after the product.
+    """Gated recurrent unit [1]_, in the variant that applies the reset gate after the product.
 
-    ::
+    At step t each layer computes, in each direction::
 
-        r = σ(W_ir x + b_ir + W_hr h + b_hr)        z = σ(W_iz x + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x + b_in + r · (W_hn h + b_hn))        h ← (1 − z) · n + z · h
+        r = σ(W_ir x[t] + b_ir + W_hr h[t−1] + b_hr)            reset gate
+        z = σ(W_iz x[t] + b_iz + W_hz h[t−1] + b_hz)            update gate
+        n = tanh(W_in x[t] + b_in + r · (W_hn h[t−1] + b_hn))   candidate
+        h[t] = (1 − z) · n + z · h[t−1]
 
-    Parameters as those of `RNN`; weights stack the gates r, z, n: weight_ih_l0 is (3H, I).
+    σ is the logistic function; products of gates are element by element. Arguments, names, shapes
+    and results are those of ``torch.nn.GRU``. In the shapes below T is the number of steps, B of
+    sequences, I = `input_size`, H = `hidden_size`, L = `num_layers`, D = 1 or 2 directions,
+    K = L · D.
+
+    All parameters start uniform in ±1/√H. In eval mode, and under `fastseq.no_grad`, any number
+    of threads may call one layer at once.
+
+    Parameters
+    ----------
+    input_size : int
+        Number I of features of the input at each step.
+    hidden_size : int
+        Number H of units of each layer and direction.
+    num_layers : int
+        Layers on top of each other, each reading the output of the one below; at most 10,000.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Input and output are (B, T, ·) instead of (T, B, ·). States keep their shape.
+    dropout : float
+        Probability, 0 to 1, with which each output of every layer but the last is dropped in
+        training mode.
+    bidirectional : bool
+        Add to each layer a second direction, which runs from the last step to the first.
+    dtype : {"float32", "float64"}
+        Type of the parameters; input and states must have the same.
+    seed : int or None
+        Seed of the initial values and of dropout. None takes a fresh one.
+    **unsupported : Any
+        Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
+        name.
+
+    Attributes
+    ----------
+    weight_ih_l0 : Parameter of shape (3H, I)
+        Input weights of the lowest layer, the gates r, z, n below each other. Those of layer
+        l > 0, ``weight_ih_l<l>``, are (3H, D·H).
+    weight_hh_l0 : Parameter of shape (3H, H)
+        Recurrent weights, in the same order.
+    bias_ih_l0, bias_hh_l0 : Parameter of shape (3H,)
+        Biases; absent without `bias`.
+    weight_ih_l0_reverse, … : Parameter
+        The same for the second direction, under names that end in ``_reverse``.
+
+    Raises
+    ------
+    TypeError
+        A size that is not an integer, a flag that is not a bool, an unknown keyword, or a dtype
+        other than float32 and float64.
+    ValueError
+        A size below 1, `dropout` outside of [0, 1], or more weights and gradients than the
+        machine's memory holds.
+
+    Warns
+    -----
+    UserWarning
+        `dropout` with a single layer, where it has no effect.
 
     References
     ----------
-    .. [1] K. Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.
+    .. [1] K. Cho et al., "Learning phrase representations using RNN encoder-decoder for
+           statistical machine translation", EMNLP 2014.
+
+    Examples
+    --------
+    Two sequences of 5 and 3 steps in one batch; the end of the second one is padding:
+
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> gru = nn.GRU(3, 4, seed=0)
+    >>> x = np.ones((5, 2, 3), np.float32)
+    >>> y, h_n = gru(x, lengths=[5, 3])
+    >>> bool((h_n[0, 1] == y[2, 1]).all()), bool(y[3:, 1].any())
+    (True, False)
     """
 
     def __init__(
@@ -109,26 +232,97 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory [1]_ with forget gate, optionally with projection [2]_.
+    """Long short-term memory [1]_ with a forget gate [2]_, optionally with a projection [3]_.
 
-    ::
+    At step t each layer computes, in each direction::
 
-        i, f, o = σ(W_i x + b + W_h h + b′)      g = tanh(W_i x + b + W_h h + b′)
-        c ← f · c + i · g        h ← o · tanh(c), with a projection h ← W_hr (o · tanh(c))
+        i = σ(W_ii x[t] + b_ii + W_hi h[t−1] + b_hi)       input gate
+        f = σ(W_if x[t] + b_if + W_hf h[t−1] + b_hf)       forget gate
+        g = tanh(W_ig x[t] + b_ig + W_hg h[t−1] + b_hg)    candidate
+        o = σ(W_io x[t] + b_io + W_ho h[t−1] + b_ho)       output gate
+        c[t] = f · c[t−1] + i · g
+        h[t] = o · tanh(c[t]), with a projection h[t] = W_hr (o · tanh(c[t]))
 
-    Parameters as those of `RNN`; weights stack the gates i, f, g, o: weight_ih_l0 is (4H, I).
-    The state is a pair (h, c) of shapes (K, B, P) and (K, B, H), P being `proj_size` or H.
+    σ is the logistic function; products of gates are element by element. Arguments, names, shapes
+    and results are those of ``torch.nn.LSTM``. In the shapes below T is the number of steps, B of
+    sequences, I = `input_size`, H = `hidden_size`, P = `proj_size` or H without a projection,
+    L = `num_layers`, D = 1 or 2 directions, K = L · D.
+
+    All parameters start uniform in ±1/√H, as PyTorch's do. In eval mode, and under
+    `fastseq.no_grad`, any number of threads may call one layer at once.
 
     Parameters
     ----------
+    input_size : int
+        Number I of features of the input at each step.
+    hidden_size : int
+        Number H of cells of each layer and direction.
+    num_layers : int
+        Layers on top of each other, each reading the output of the one below; at most 10,000.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Input and output are (B, T, ·) instead of (T, B, ·). States keep their shape.
+    dropout : float
+        Probability, 0 to 1, with which each output of every layer but the last is dropped in
+        training mode.
+    bidirectional : bool
+        Add to each layer a second direction, which runs from the last step to the first.
     proj_size : int
-        Size P < H of h; 0 for no projection. weight_hr_l0 is (P, H).
+        Size P < H to which h is projected; 0 for no projection.
+    dtype : {"float32", "float64"}
+        Type of the parameters; input and states must have the same.
+    seed : int or None
+        Seed of the initial values and of dropout. None takes a fresh one.
+
+    Attributes
+    ----------
+    weight_ih_l0 : Parameter of shape (4H, I)
+        Input weights of the lowest layer, the gates i, f, g, o below each other. Those of layer
+        l > 0, ``weight_ih_l<l>``, are (4H, D·P).
+    weight_hh_l0 : Parameter of shape (4H, P)
+        Recurrent weights, in the same order.
+    bias_ih_l0, bias_hh_l0 : Parameter of shape (4H,)
+        Biases; absent without `bias`.
+    weight_hr_l0 : Parameter of shape (P, H)
+        Weights of the projection; absent without one.
+    weight_ih_l0_reverse, … : Parameter
+        The same for the second direction, under names that end in ``_reverse``.
+
+    Raises
+    ------
+    TypeError
+        A size that is not an integer, a flag that is not a bool, an unknown keyword, or a dtype
+        other than float32 and float64.
+    ValueError
+        A size below 1, `proj_size` not from 0 to H − 1, `dropout` outside of [0, 1], or more
+        weights and gradients than the machine's memory holds.
+
+    Warns
+    -----
+    UserWarning
+        `dropout` with a single layer, where it has no effect.
 
     References
     ----------
     .. [1] S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997.
-    .. [2] H. Sak, A. Senior, F. Beaufays, "Long short-term memory recurrent neural network
+    .. [2] F. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with
+           LSTM", Neural Computation 12, 2000.
+    .. [3] H. Sak, A. Senior, F. Beaufays, "Long short-term memory recurrent neural network
            architectures for large scale acoustic modeling", Interspeech 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> lstm = nn.LSTM(input_size=3, hidden_size=4, num_layers=2, seed=0)
+    >>> x = np.ones((5, 2, 3), np.float32)  # 5 steps of 2 sequences
+    >>> y, (h_n, c_n) = lstm(x)
+    >>> y.shape, h_n.shape, c_n.shape
+    ((5, 2, 4), (2, 2, 4), (2, 2, 4))
+    >>> dx, (dh0, dc0) = lstm.backward(np.ones_like(y))
+    >>> dx.shape, lstm.weight_ih_l0.grad.shape
+    ((5, 2, 3), (16, 3))
     """
 
     def __init__(
@@ -156,7 +350,55 @@ class LSTM(Recurrent):
         hx: StatePair | None = None,
         lengths: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, StatePair]:
-        """As `RNN.forward`, with the pairs (h0, c0) and (h_n, c_n) as states."""
+        """Run the network over a batch of sequences, or over one.
+
+        ``lstm(x)`` does the same. In training mode the call waits for `backward`.
+
+        Parameters
+        ----------
+        x : ndarray of shape (T, B, I), or (B, T, I) with batch_first, or (T, I)
+            Input, of the layer's dtype and in any memory layout. An array (T, I) is one sequence
+            without a dimension for the batch.
+        hx : pair of ndarray, or None for zeros
+            Initial states h0 of shape (K, B, P) and c0 of shape (K, B, H), or (K, P) and (K, H)
+            for one sequence: layer by layer, in each the forward direction first. Either may be
+            None for zeros.
+        lengths : array_like of B integers from 1 to T, or None
+            Steps of each sequence, in any order. What follows them is padding: it costs no time
+            and has no influence on any result.
+
+        Returns
+        -------
+        output : ndarray of shape (T, B, D·P), laid out as x is
+            Of the last layer, its directions side by side; zero in the padding.
+        state : pair of ndarray of the shapes of h0 and c0
+            The states (h_n, c_n) after the last step of each sequence; of the reverse direction,
+            after the first.
+
+        Raises
+        ------
+        TypeError
+            `x` or a state is not a NumPy array; `hx` is not a pair; `lengths` are not integers.
+        ValueError
+            An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
+            B of them.
+        RuntimeError
+            An input of another size than I, a sequence without steps, or a state of a wrong shape.
+
+        Examples
+        --------
+        The state carries a sequence on from where it was cut:
+
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> lstm = nn.LSTM(3, 4, seed=0).eval()
+        >>> x = np.ones((6, 2, 3), np.float32)
+        >>> whole, _ = lstm(x)
+        >>> first, state = lstm(x[:4])
+        >>> rest, _ = lstm(x[4:], state)
+        >>> np.allclose(np.concatenate([first, rest]), whole, atol=1e-6)
+        True
+        """
         h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
         y, h, c = self._run(x, h0, c0, lengths)
         assert c is not None
@@ -165,10 +407,47 @@ class LSTM(Recurrent):
     def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self,
         grad_output: np.ndarray | None,
-        grad_state: tuple[np.ndarray | None, np.ndarray | None] | None = None,
+        grad_state: StateGradients | None = None,
         needs_input_grad: bool = True,
     ) -> tuple[np.ndarray | None, StatePair]:
-        """As `RNN.backward`, with pairs as states, of which either may be None for zeros."""
+        """Back-propagate through time, through the last forward call that is still pending.
+
+        Calls in training mode wait for `backward`, which takes the last one first. The gradients
+        of the parameters are added to their ``grad``, except where ``requires_grad`` is False.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the shape of output, or None for zeros
+            Gradient of the loss with respect to output. Values in the padding are ignored.
+        grad_state : pair of ndarray of the shapes of h_n and c_n, or None for zeros
+            Gradients with respect to the final states; either may be None for zeros.
+        needs_input_grad : bool
+            Whether to compute the gradient of x.
+
+        Returns
+        -------
+        grad_x : ndarray of the shape of x, or None without needs_input_grad
+            Gradient with respect to x; zero in the padding.
+        grad_hx : pair of ndarray of the shapes of h_n and c_n
+            Gradients (grad_h0, grad_c0) with respect to the initial states.
+
+        Raises
+        ------
+        RuntimeError
+            No forward call is pending, or an array of a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> lstm = nn.LSTM(3, 4, seed=0)
+        >>> y, (h_n, c_n) = lstm(np.ones((5, 2, 3), np.float32))
+        >>> dx, (dh0, dc0) = lstm.backward(None, (np.ones_like(h_n), None))  # of the sum of h_n
+        >>> dx.shape, dh0.shape
+        ((5, 2, 3), (1, 2, 4))
+        """
         pair = (None, None) if grad_state is None else check_pair("grad_state", grad_state)
         dx, dh, dc = self._run_back(grad_output, pair, needs_input_grad)
         assert dc is not None

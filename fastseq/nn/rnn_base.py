@@ -1,5 +1,7 @@
 """The base of the recurrent layers: parameters, checks of arguments, forward and backward."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -25,8 +27,9 @@ from .checks import (
     same_type,
     zeros,
 )
-from .module import Module, Parameter, PendingCalls
+from .module import Module, PendingCalls
 from .packing import Packing
+from .parameter import Parameter
 from .recurrence import Recurrence
 from .stack import Stack, StackCall
 from .stepper import Stepper
@@ -51,7 +54,18 @@ class _Pending(NamedTuple):
 class Recurrent(Module):
     """Base class of `RNN`, `LSTM` and `GRU`.
 
-    In eval mode, and under `no_grad`, any number of threads may call one layer at once.
+    Parameters
+    ----------
+    cell : str
+        Name of the cell in the kernels' table.
+    input_size, hidden_size, num_layers : int
+    bias, batch_first : bool
+    dropout : float
+    bidirectional : bool
+    proj_size : int
+    dtype : {"float32", "float64"}
+    seed : int or None
+        For all but `cell`, see the layers.
     """
 
     def __init__(
@@ -104,7 +118,7 @@ class Recurrent(Module):
             inputs = self._output_size * len(self._suffixes)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters from U(−1/√H, 1/√H)."""
+        """Draw all parameters anew from U(−1/√H, 1/√H), where H is the hidden size."""
         bound = 1.0 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             init.uniform_(parameter.data, -bound, bound, self._rng)
@@ -146,26 +160,44 @@ class Recurrent(Module):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the network over a batch of sequences, or over one.
 
+        Calling the layer does the same. In training mode the call waits for `backward`.
+
         Parameters
         ----------
-        x : ndarray of shape (T, B, I), or (B, T, I) with `batch_first`, or (T, I) unbatched
-            Of the layer's dtype, in any memory layout.
-        h0 : ndarray of shape (K, B, H), unbatched (K, H), or None for zeros
-            Initial state of the K = layers · directions, layer by layer, forward first.
-        lengths : B integers from 1 to T, in any order, or None
-            Values beyond a sequence's length are ignored.
+        x : ndarray of shape (T, B, I), or (B, T, I) with batch_first, or (T, I)
+            Input, of the layer's dtype and in any memory layout. An array (T, I) is one sequence
+            without a dimension for the batch.
+        h0 : ndarray of shape (K, B, H), of one sequence (K, H), or None for zeros
+            Initial states: layer by layer, in each the forward direction first.
+        lengths : array_like of B integers from 1 to T, or None
+            Steps of each sequence, in any order. What follows them is padding: it costs no time
+            and has no influence on any result.
 
         Returns
         -------
         output : ndarray of shape (T, B, D·H), laid out as x is
-            Of the last layer, its D directions side by side; zero beyond a length.
-        h_n : ndarray of shape (K, B, H), unbatched (K, H)
-            States at each sequence's true end (reverse: at its start).
+            Of the last layer, its directions side by side; zero in the padding.
+        h_n : ndarray of shape (K, B, H), of one sequence (K, H)
+            States after the last step of each sequence; of the reverse direction, after the first.
 
         Raises
         ------
-        TypeError, ValueError, RuntimeError
-            As PyTorch raises them.
+        TypeError
+            `x` or `h0` is not a NumPy array, or `lengths` are not integers.
+        ValueError
+            An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
+            B of them.
+        RuntimeError
+            An input of another size than I, a sequence without steps, or `h0` of a wrong shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> x = np.ones((5, 2, 3), np.float32)  # 5 steps of 2 sequences
+        >>> y, h_n = nn.GRU(3, 4, bidirectional=True, seed=0)(x)
+        >>> y.shape, h_n.shape
+        ((5, 2, 8), (2, 2, 4))
         """
         y, h, _ = self._run(x, h0, None, lengths)
         return y, h
@@ -301,17 +333,27 @@ class Recurrent(Module):
         return (self._state_count, B, size) if ndim == 3 else (self._state_count, size)
 
     def stepper(self, batch_size: int | None = None) -> Stepper:
-        """The network as it is now, for one time step after the other.
+        """Make a copy of the network that is fed one time step after the other.
+
+        Later changes to the weights do not affect it.
 
         Parameters
         ----------
-        batch_size : int, optional
-            Streams side by side; None for one without a dimension for it.
+        batch_size : int or None
+            Number B of streams side by side. None for one stream, whose arrays have no dimension
+            for the batch.
+
+        Returns
+        -------
+        Stepper
+            At first in the state zero.
 
         Raises
         ------
         RuntimeError
-            A bidirectional network, which needs the whole sequence.
+            The network is bidirectional: it needs the whole sequence.
+        TypeError, ValueError
+            `batch_size` is not an integer, or below 1.
         """
         if self.bidirectional:
             raise RuntimeError("stepper: expected one direction, got a bidirectional network")
@@ -327,27 +369,43 @@ class Recurrent(Module):
         grad_state: np.ndarray | None = None,
         needs_input_grad: bool = True,
     ) -> tuple[np.ndarray | None, np.ndarray]:
-        """Back-propagate through the last forward call in training mode that is still pending.
+        """Back-propagate through time, through the last forward call that is still pending.
 
-        The parameters' gradients are added to their ``grad``, except where their
-        ``requires_grad`` is False.
+        Calls in training mode wait for `backward`, which takes the last one first. The gradients
+        of the parameters are added to their ``grad``, except where ``requires_grad`` is False.
 
         Parameters
         ----------
         grad_output : ndarray of the shape of output, or None for zeros
+            Gradient of the loss with respect to output. Values in the padding are ignored.
         grad_state : ndarray of the shape of h_n, or None for zeros
+            Gradient with respect to the final states.
         needs_input_grad : bool
-            Else grad_x is not computed.
+            Whether to compute the gradient of x.
 
         Returns
         -------
-        grad_x, grad_h0 : ndarray
-            Of the shapes of x and h_n; grad_x is None where it is not needed.
+        grad_x : ndarray of the shape of x, or None without needs_input_grad
+            Gradient with respect to x; zero in the padding.
+        grad_h0 : ndarray of the shape of h_n
+            Gradient with respect to the initial states.
 
         Raises
         ------
         RuntimeError
-            No such forward call, or a wrong shape.
+            No forward call is pending, or an array of a wrong shape.
+        TypeError, ValueError
+            Not a NumPy array, or of another dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> gru = nn.GRU(3, 4, seed=0)
+        >>> y, h_n = gru(np.ones((5, 2, 3), np.float32))
+        >>> dx, dh0 = gru.backward(np.ones_like(y))  # of the sum of y
+        >>> dx.shape, dh0.shape, gru.weight_hh_l0.grad.shape
+        ((5, 2, 3), (1, 2, 4), (12, 4))
         """
         dx, dh, _ = self._run_back(grad_output, (grad_state, None), needs_input_grad)
         return dx, dh
@@ -419,6 +477,12 @@ class Recurrent(Module):
     # -- printing --------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
+        """Sizes and the options that differ from their defaults, for the repr.
+
+        Returns
+        -------
+        str
+        """
         defaults = {
             "proj_size": 0,
             "num_layers": 1,

@@ -1,5 +1,7 @@
 """A recurrent network that is fed one time step after the other."""
 
+from __future__ import annotations
+
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,23 +12,41 @@ from .recurrence import Recurrence
 
 
 class Stepper:
-    """A stack of recurrent layers, ready for one time step after the other.
+    """A recurrent network that is fed one time step after the other.
 
     For streams whose next step is not known yet: sensors, audio, games, keys as they are typed.
-    ``stepper(x)`` gives the same bits as the layer in eval mode gives for the whole sequence,
-    without its cost for every call: weights are copied once, in the order in which the kernels
-    read them, and the state, at first zero, stays inside. One stepper serves one caller at a
-    time.
+    A call costs less than one of the layer: the weights are copied once, in the order in which the
+    kernels read them, and the state, at first zero, stays inside. With compiled kernels it gives
+    the same bits as the layer in eval mode gives for the whole sequence. One stepper serves one
+    caller at a time.
 
     `RNN.stepper`, `LSTM.stepper` and `GRU.stepper` make it. Later changes to the weights do not
-    affect the stepper.
+    affect it. It cannot be copied or pickled, since each build of the kernels packs weights in its
+    own way.
 
     Parameters
     ----------
     layers : list of Recurrence
         One for each layer, all forward.
     batch_size : int or None
-        B streams side by side; None for one, whose arrays have no such dimension.
+        Number B of streams side by side. None for one stream, whose arrays have no dimension for
+        the batch.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Of input, output and state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> lstm = nn.LSTM(3, 4, seed=0).eval()
+    >>> stream = lstm.stepper()
+    >>> x = np.ones((5, 3), np.float32)
+    >>> outputs = [stream(step) for step in x]
+    >>> np.allclose(outputs, lstm(x)[0], atol=1e-6)
+    True
     """
 
     def __init__(self, layers: list[Recurrence], batch_size: int | None) -> None:
@@ -52,18 +72,19 @@ class Stepper:
 
         Parameters
         ----------
-        x : ndarray of shape (B, I), or (I,) without `batch_size`
-            Of the layer's dtype, in any memory layout.
+        x : ndarray of shape (B, I), or (I,) without batch_size
+            Input, of the layer's dtype and in any memory layout.
 
         Returns
         -------
-        ndarray of shape (B, P) or (P,), freshly allocated
-            Output of the last layer.
+        ndarray of shape (B, P), or (P,) without batch_size
+            Output of the last layer, a fresh array. P is the hidden size, or an LSTM's
+            `proj_size`.
 
         Raises
         ------
         TypeError, ValueError, RuntimeError
-            Not such an array.
+            Not a NumPy array; of another dtype; of another shape.
         """
         check_floats("x", x, self.dtype, self._shape)
         self._packed.step(as_kernel_array(x, self.dtype), self._h, self._c)
@@ -75,17 +96,34 @@ class Stepper:
 
     @property
     def state(self) -> Any:
-        """The state in the layer's form: a copy of h (L, B, P), of an LSTM a pair (h, c)."""
+        """A copy of the state, in the layer's form.
+
+        An ndarray h of shape (L, B, P); of an LSTM a pair (h, c), with c of shape (L, B, H).
+        Without `batch_size` the shapes have no B. The layer takes it as its initial state, `reset`
+        takes it, too.
+
+        Examples
+        --------
+        >>> from fastseq import nn
+        >>> h, c = nn.LSTM(3, 4, num_layers=2).stepper(batch_size=5).state
+        >>> h.shape, c.shape
+        ((2, 5, 4), (2, 5, 4))
+        """
         h = self._view(self._h).copy()
         return h if self._c is None else (h, self._view(self._c).copy())
 
     def reset(self, state: Any = None) -> None:
-        """Continue from a state in the form of `state`, or from zeros.
+        """Continue from another state.
+
+        Parameters
+        ----------
+        state : ndarray, or for an LSTM a pair of ndarray, or None for zeros
+            In the form of `state`; it is copied.
 
         Raises
         ------
         TypeError, ValueError, RuntimeError
-            Not such a state; the old one is kept.
+            Not an array or not a pair; another dtype; another shape. The old state is kept.
         """
         own = [self._view(a) for a in (self._h, self._c) if a is not None]
         if state is None:

@@ -1,5 +1,7 @@
 """Clipping of gradients."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from types import EllipsisType
@@ -7,20 +9,25 @@ from types import EllipsisType
 import numpy as np
 
 from ..backend import kernels
-from .module import Parameter
+from .parameter import Parameter
+
+__all__ = ["clip_coefficient", "clip_grad_norm_", "clip_grad_value_"]
 
 Parameters = Parameter | Iterable[Parameter]
 
 
 def clip_grad_norm_(parameters: Parameters, max_norm: float, norm_type: float = 2.0) -> float:
-    """Scale all gradients so that their norm, taken over all of them, is at most `max_norm`.
+    """Scale all gradients so that their norm, taken over all of them, is at most `max_norm` [1]_.
 
-    An optimizer does the same within its update: see `fastseq.optim.Optimizer.step`.
+    g ← g · min(1, max_norm / (‖g‖ + 10⁻⁶)). An optimizer does the same within its update: see
+    `fastseq.optim.Optimizer.step`.
 
     Parameters
     ----------
     parameters : Parameter or iterable of Parameter
+        Their gradients are changed in place.
     max_norm : float
+        Largest norm.
     norm_type : float
         p of the p-norm; `math.inf` for the largest absolute value.
 
@@ -28,6 +35,22 @@ def clip_grad_norm_(parameters: Parameters, max_norm: float, norm_type: float = 
     -------
     float
         The norm before.
+
+    References
+    ----------
+    .. [1] R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural
+           networks", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> parameter = nn.Parameter(np.zeros(2))
+    >>> parameter.grad = [3.0, 4.0]
+    >>> nn.utils.clip_grad_norm_(parameter, max_norm=1.0)
+    5.0
+    >>> parameter.grad.round(4).tolist()
+    [0.6, 0.8]
     """
     chosen = _listed(parameters)
     norm = _norm(chosen, float(norm_type))
@@ -40,13 +63,49 @@ def clip_grad_norm_(parameters: Parameters, max_norm: float, norm_type: float = 
 
 
 def clip_coefficient(norm: float, max_norm: float) -> float:
-    """The factor that brings `norm` down to `max_norm`, 1 where it is not above."""
+    """Return the factor that brings a norm down to `max_norm`: min(1, max_norm / (norm + 10⁻⁶)).
+
+    Parameters
+    ----------
+    norm : float
+        The norm of all gradients together. NaN gives NaN.
+    max_norm : float
+        Largest norm.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from fastseq import nn
+    >>> nn.utils.clip_coefficient(0.5, 1.0), round(nn.utils.clip_coefficient(4.0, 1.0), 4)
+    (1.0, 0.25)
+    """
     scale = max_norm / (norm + 1e-6)
     return 1.0 if scale > 1.0 else scale  # NaN stays NaN
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
-    """Clip every element of every gradient to ±clip_value."""
+    """Limit every element of every gradient to ±clip_value.
+
+    Parameters
+    ----------
+    parameters : Parameter or iterable of Parameter
+        Their gradients are changed in place.
+    clip_value : float
+        Largest absolute value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn
+    >>> parameter = nn.Parameter(np.zeros(2))
+    >>> parameter.grad = [0.5, -4.0]
+    >>> nn.utils.clip_grad_value_([parameter], 1.0)
+    >>> parameter.grad.tolist()
+    [0.5, -1.0]
+    """
     for parameter in _listed(parameters):
         index = _index(parameter)
         parameter.grad[index] = np.clip(parameter.grad[index], -clip_value, clip_value)

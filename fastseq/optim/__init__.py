@@ -2,11 +2,11 @@
 
 from .algorithms import SGD, Adagrad, Adam, AdamW, RMSprop
 from .optimizer import Optimizer
+from .plateau import ReduceLROnPlateau
 from .schedules import (
     CosineAnnealingLR,
     ExponentialLR,
     LinearLR,
-    ReduceLROnPlateau,
     Schedule,
     SequentialLR,
     StepLR,

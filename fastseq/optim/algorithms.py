@@ -1,5 +1,7 @@
 """SGD, Adagrad, RMSprop, Adam, AdamW: PyTorch's formulas, names and defaults."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -26,14 +28,54 @@ def _check_not_negative(group: dict[str, Any], **labels: str) -> None:
 
 
 class SGD(Optimizer):
-    """Gradient descent: p ← p − lr · g, with momentum v ← μ v + (1 − dampening) g, p ← p − lr · v.
+    """Stochastic gradient descent, optionally with momentum [1]_.
+
+    With g for the gradient plus weight_decay · p, each step computes::
+
+        p ← p − lr · g                          without momentum
+        v ← momentum · v + (1 − dampening) · g  with momentum; the first step sets v = g
+        p ← p − lr · v                          or p ← p − lr · (g + momentum · v) with nesterov
+
+    Without momentum and weight decay, rows of an embedding that have no gradient cost nothing.
 
     Parameters
     ----------
-    params : iterable of Parameter or of dicts
-    lr, momentum, dampening, weight_decay : float
+    params : iterable of Parameter, or of dicts with a "params" entry
+        What to optimize; see `Optimizer` for groups.
+    lr : float
+        Learning rate.
+    momentum : float
+        Fraction of v that is kept; 0 for none.
+    dampening : float
+        Part of the gradient that does not enter v.
+    weight_decay : float
+        Factor on p, which is added to the gradient.
     nesterov : bool
-        Step along g + μ v; needs momentum and no dampening.
+        Use Nesterov's form of momentum; it needs `momentum` and no `dampening`.
+
+    Raises
+    ------
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
+
+    References
+    ----------
+    .. [1] I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and
+           momentum in deep learning", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn, optim
+    >>> weight = nn.Parameter(np.array([4.0]))
+    >>> optimizer = optim.SGD([weight], lr=0.25)
+    >>> for _ in range(3):  # minimize weight²
+    ...     weight.grad = 2 * weight.data
+    ...     optimizer.step()
+    >>> weight.data.tolist()
+    [0.5]
     """
 
     _earlier_names: ClassVar[dict[str, str]] = {"velocity": "momentum_buffer"}
@@ -82,20 +124,53 @@ class SGD(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """s ← s + g², p ← p − lr · g / (√s + ε) [1]_.
+    """Adagrad [1]_: a rate for each weight, which falls with its gradients so far.
+
+    With g for the gradient plus weight_decay · p, step n = 1, 2, … computes::
+
+        s ← s + g²
+        p ← p − lr / (1 + (n − 1) · lr_decay) · g / (√s + eps)
+
+    Without weight decay, rows of an embedding that have no gradient cost nothing.
 
     Parameters
     ----------
-    params : iterable of Parameter or of dicts
-    lr, lr_decay, weight_decay, initial_accumulator_value, eps : float
-        At step n the rate is lr / (1 + (n − 1) · lr_decay).
+    params : iterable of Parameter, or of dicts with a "params" entry
+        What to optimize; see `Optimizer` for groups.
+    lr : float
+        Learning rate.
+    lr_decay : float
+        Decay of the learning rate.
+    weight_decay : float
+        Factor on p, which is added to the gradient.
+    initial_accumulator_value : float
+        First value of s.
+    eps : float
+        Keeps the denominator from being zero.
     eps_inside_sqrt : bool
-        Divide by √(s + ε) instead, as many short programs do.
+        Divide by √(s + eps) instead, as many short programs do.
+
+    Raises
+    ------
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
 
     References
     ----------
     .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning
            and stochastic optimization", JMLR 12, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn, optim
+    >>> weight = nn.Parameter(np.zeros(2))
+    >>> weight.grad = [3.0, -0.01]
+    >>> optim.Adagrad([weight], lr=0.1).step()
+    >>> weight.data.round(4).tolist()  # the first step has the same length for all weights
+    [-0.1, 0.1]
     """
 
     _earlier_names: ClassVar[dict[str, str]] = {"memory": "sum_of_squares"}
@@ -148,18 +223,53 @@ class Adagrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """s ← α s + (1 − α) g², p ← p − lr · g / (√s + ε) [1]_.
+    """RMSprop [1]_: gradients divided by a running root mean square, optionally with momentum.
+
+    With g for the gradient plus weight_decay · p, each step computes::
+
+        s ← alpha · s + (1 − alpha) · g²
+        m ← alpha · m + (1 − alpha) · g         with centered, otherwise m = 0
+        u = g / (√(s − m²) + eps)
+        v ← momentum · v + u                    with momentum, otherwise v = u
+        p ← p − lr · v
 
     Parameters
     ----------
-    params : iterable of Parameter or of dicts
-    lr, alpha, eps, weight_decay, momentum : float
+    params : iterable of Parameter, or of dicts with a "params" entry
+        What to optimize; see `Optimizer` for groups.
+    lr : float
+        Learning rate.
+    alpha : float
+        Fraction of the running means that is kept.
+    eps : float
+        Keeps the denominator from being zero.
+    weight_decay : float
+        Factor on p, which is added to the gradient.
+    momentum : float
+        Fraction of v that is kept; 0 for none.
     centered : bool
-        Subtract the square of a running mean of g from s.
+        Divide by the standard deviation instead of the root mean square.
+
+    Raises
+    ------
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
 
     References
     ----------
     .. [1] T. Tieleman, G. Hinton, "Lecture 6.5: rmsprop", Coursera, 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn, optim
+    >>> weight = nn.Parameter(np.zeros(2))
+    >>> weight.grad = [3.0, -0.01]
+    >>> optim.RMSprop([weight], lr=0.01, alpha=0.99).step()
+    >>> weight.data.round(4).tolist()
+    [-0.1, 0.1]
     """
 
     _earlier_names: ClassVar[dict[str, str]] = {
@@ -218,18 +328,49 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², p ← p − lr · m̂ / (√v̂ + ε) [1]_.
+    """Adam [1]_: running means of the gradient and its square, corrected for their start at 0.
+
+    With g for the gradient plus weight_decay · p, step n = 1, 2, … computes::
+
+        m ← β₁ m + (1 − β₁) g,   m̂ = m / (1 − β₁ⁿ)
+        v ← β₂ v + (1 − β₂) g²,  v̂ = v / (1 − β₂ⁿ)
+        p ← p − lr · m̂ / (√v̂ + eps)
 
     Parameters
     ----------
-    params : iterable of Parameter or of dicts
-    lr, eps, weight_decay : float
-        Weight decay enters the gradient.
-    betas : pair of float
+    params : iterable of Parameter, or of dicts with a "params" entry
+        What to optimize; see `Optimizer` for groups.
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        β₁ and β₂, the fractions of the running means that are kept.
+    eps : float
+        Keeps the denominator from being zero.
+    weight_decay : float
+        Factor on p, which is added to the gradient; see `AdamW` for weight decay beside it.
+
+    Raises
+    ------
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
 
     References
     ----------
     .. [1] D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn, optim
+    >>> weight = nn.Parameter(np.array([4.0]))
+    >>> optimizer = optim.Adam([weight], lr=0.1)
+    >>> for _ in range(100):  # minimize weight²
+    ...     weight.grad = 2 * weight.data
+    ...     optimizer.step()
+    >>> bool(abs(weight.data[0]) < 0.1)
+    True
     """
 
     _decoupled = False
@@ -275,11 +416,42 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """`Adam` with weight decay on the parameter itself: p ← p · (1 − lr · weight_decay) [1]_.
+    """Adam with weight decay beside the gradient [1]_.
+
+    Before a step of `Adam` without weight decay, p ← p · (1 − lr · weight_decay).
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dicts with a "params" entry
+        What to optimize; see `Optimizer` for groups.
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Fractions of the running means of gradient and squared gradient that are kept.
+    eps : float
+        Keeps the denominator from being zero.
+    weight_decay : float
+        Decay of p, in units of `lr`.
+
+    Raises
+    ------
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
 
     References
     ----------
     .. [1] I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq import nn, optim
+    >>> weight = nn.Parameter(np.array([4.0]))  # its gradient is zero
+    >>> optim.AdamW([weight], lr=0.1, weight_decay=0.5).step()
+    >>> weight.data.round(4).tolist()
+    [3.8]
     """
 
     _decoupled = True

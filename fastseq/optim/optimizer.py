@@ -1,5 +1,7 @@
 """The base of all optimizers: parameter groups, state, clipping inside the update."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -14,24 +16,42 @@ from .segments import Segment, segments
 
 
 class Optimizer:
-    """Base class; a subclass names its arrays and calls one kernel for each segment.
+    """Base class of the optimizers.
+
+    A subclass names the arrays that it keeps beside the parameters and calls one kernel for each
+    run of parameters that lie side by side in memory.
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dicts with a ``params`` entry
-        A dict is a group; its other entries take precedence over `defaults`.
+    params : iterable of Parameter, or of dicts with a "params" entry
+        A dict is a group of parameters; its other entries take precedence over `defaults`.
     defaults : dict
         Options of groups that do not set them.
 
     Attributes
     ----------
     param_groups : list of dict
-        Options may be changed between steps (a schedule changes ``lr``).
+        For each group ``params``, ``step`` (the number of steps so far) and all options. Options
+        may be changed between steps, as a schedule changes ``lr``.
+    defaults : dict
 
     Raises
     ------
-    TypeError, ValueError
-        Something else than parameters; none; one twice; two dtypes in one group.
+    TypeError
+        Something other than parameters.
+    ValueError
+        No parameters, one of them twice, two dtypes in one group, or an option out of range.
+
+    Examples
+    --------
+    Two groups, of which the second has its own learning rate:
+
+    >>> from fastseq import nn, optim
+    >>> rnn, head = nn.GRU(3, 4), nn.Linear(4, 2)
+    >>> groups = [{"params": rnn.parameters()}, {"params": head.parameters(), "lr": 0.01}]
+    >>> optimizer = optim.SGD(groups, lr=0.1, momentum=0.9)
+    >>> [(len(group["params"]), group["lr"]) for group in optimizer.param_groups]
+    [(4, 0.1), (2, 0.01)]
     """
 
     def __init__(
@@ -55,7 +75,18 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Optimize further parameters, with options of their own."""
+        """Optimize further parameters, with options of their own.
+
+        Parameters
+        ----------
+        group : dict
+            ``params``, and options that differ from the defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the optimizer itself; nothing is added.
+        """
         params = group["params"]
         chosen = [params] if isinstance(params, Parameter) else list(params)
         known = [p for g in self.param_groups for p in g["params"]]
@@ -115,14 +146,30 @@ class Optimizer:
     # -- steps -------------------------------------------------------------------------------
 
     def step(self, scale: float = 1.0, limit: float = math.inf) -> None:
-        """Update all parameters once.
+        """Update all parameters once, from their gradients.
+
+        The gradient that enters the formula is clip(scale · g, ±limit). The gradients themselves
+        are not changed.
 
         Parameters
         ----------
         scale : float
-            Factor on every gradient: clipping by norm, or a mean over tokens, for free.
+            Factor on every gradient: clipping by norm, or a mean over tokens, at no cost.
         limit : float
-            Scaled gradients are clipped to ±limit.
+            Bound on every element of the scaled gradients.
+
+        Examples
+        --------
+        Clip the norm of all gradients to 1 within the update:
+
+        >>> import numpy as np
+        >>> from fastseq import nn, optim
+        >>> weight = nn.Parameter(np.zeros(2))
+        >>> weight.grad = [3.0, 4.0]
+        >>> optimizer = optim.SGD([weight], lr=1.0)
+        >>> optimizer.step(scale=nn.utils.clip_coefficient(optimizer.grad_norm(), 1.0))
+        >>> weight.data.round(4).tolist()
+        [-0.6, -0.8]
         """
         for group, group_segments in zip(self.param_groups, self._current(), strict=True):
             group["step"] += 1
@@ -141,7 +188,12 @@ class Optimizer:
                 segment.zero_grad()
 
     def grad_norm(self) -> float:
-        """The Euclidean norm of all gradients together."""
+        """Return the Euclidean norm of all gradients together.
+
+        Returns
+        -------
+        float
+        """
         total = 0.0
         for group_segments in self._current():
             k = kernels(group_segments[0].data.dtype)
@@ -184,14 +236,14 @@ class Optimizer:
         return named
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on besides parameters and gradients.
+        """Copy everything that the next step depends on besides parameters and gradients.
 
         Returns
         -------
         dict
-            ``"state"`` maps names to copies of arrays, ``"param_groups"`` is a list of dicts of
-            numbers, in which ``"params"`` numbers the parameters: the one fits a safetensors
-            file, the other JSON.
+            ``"state"`` maps names to arrays, which fit a safetensors file. ``"param_groups"`` is a
+            list of dicts of numbers, which fit a JSON file; their ``"params"`` number the
+            parameters.
         """
         groups, number = [], 0
         for group in self.param_groups:
@@ -210,14 +262,28 @@ class Optimizer:
         return renamed
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue as the optimizer would have from which `state_dict` was taken.
+        """Continue as the optimizer would have from which a state was taken.
 
-        Names that arrays had in earlier versions are understood.
+        Parameters
+        ----------
+        state_dict : mapping
+            From `state_dict`, also of an earlier version, whose arrays had other names.
 
         Raises
         ------
         TypeError, ValueError
-            No state of an optimizer; other groups, parameters or arrays. Nothing is changed.
+            Not the state of an optimizer; other groups, parameters or arrays. Nothing is changed.
+
+        Examples
+        --------
+        >>> from fastseq import nn, optim
+        >>> layer = nn.Linear(3, 2)
+        >>> before = optim.Adam(layer.parameters(), lr=0.1)
+        >>> before.step()
+        >>> after = optim.Adam(layer.parameters())
+        >>> after.load_state_dict(before.state_dict())
+        >>> after.param_groups[0]["lr"], after.param_groups[0]["step"]
+        (0.1, 1)
         """
         check_mapping("state_dict", state_dict, "state", "param_groups")
         own, loaded = self.param_groups, state_dict["param_groups"]

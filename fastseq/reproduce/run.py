@@ -33,6 +33,8 @@ from .experiments import prepare as prepare_task
 from .experiments import train as train_task
 from .report import report_page
 
+__all__ = ["reproduce"]
+
 PROGRESS_EVERY = 10  # updates
 
 
@@ -61,20 +63,26 @@ def reproduce(
 ) -> list[Result]:
     """Run the published experiments and write curves, losses, samples and a report.
 
-    They run on one thread, like the published program. All arguments are checked before any
-    training, and no file changes until the last experiment is done.
+    They run on one thread, like the published program, and print their progress. All arguments
+    are checked before any training, and no file changes until the last experiment is done.
 
     Parameters
     ----------
     corpus : str or path-like, optional
         See `fastseq.text.datasets.find`.
     experiments : sequence of str
-        Names from `EXPERIMENTS`.
+        Names from `EXPERIMENTS`: char-rnn, char-lstm, word-rnn, word-lstm.
     settings : Settings, optional
+        Hyperparameters; the published ones by default.
     kernels : str
         See `fastseq.set_backend`.
     out : path-like
         Folder for the results; created if it does not exist.
+
+    Returns
+    -------
+    list of Result
+        One for each experiment: ``losses`` (in nats per window) and ``seconds`` of training.
 
     Raises
     ------
@@ -82,6 +90,17 @@ def reproduce(
         Bad arguments, unusable texts, a folder that cannot be written.
     PlotError
         matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import contextlib, io
+    >>> from fastseq.reproduce.experiments import Settings
+    >>> from fastseq.reproduce.run import reproduce
+    >>> settings = Settings(updates=20, hidden_size=4, seq_length=10)
+    >>> with contextlib.redirect_stdout(io.StringIO()):  # the progress
+    ...     (result,) = reproduce("python-manual", ["char-rnn"], settings, out="results")
+    >>> len(result.losses), round(result.losses[0] / 10, 1)  # at first log 256 = 5.5
+    (20, 5.5)
     """
     settings = Settings() if settings is None else settings
     chosen = choose(experiments)

@@ -45,12 +45,44 @@ _UNSIGNED = b'"sha256":"' + b"0" * 64 + b'"'
 
 
 class CheckpointError(ValueError):
-    """A file that is not a complete fastseq checkpoint, or does not fit its purpose."""
+    """A file that is not a complete fastseq checkpoint, or does not fit its purpose.
+
+    The message names the file and what is wrong with it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import fastseq
+    >>> Path("notes.txt").write_bytes(b"No model")
+    8
+    >>> try:
+    ...     fastseq.LanguageModel.load("notes.txt")
+    ... except fastseq.lm.CheckpointError as error:
+    ...     print(str(error).partition(": the")[0])
+    notes.txt: not a usable checkpoint
+    """
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A verified file: its metadata, and its tensors as read-only views of the mapped file."""
+    """A verified file: its metadata and its tensors.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+        Text from the header.
+    tensors : dict of str to ndarray
+        Read-only views of the contents, which are mapped where the system can.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.storage.tensorfile import read_tensors, write_tensors
+    >>> write_tensors("ones.safetensors", {"x": np.ones(2)}, {"format": "mine"})
+    >>> file = read_tensors("ones.safetensors")
+    >>> file.metadata["format"], file.tensors["x"].flags.writeable
+    ('mine', False)
+    """
 
     metadata: dict[str, str]
     tensors: dict[str, NDArray[Any]]
@@ -59,12 +91,31 @@ class TensorFile:
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors and metadata to `path`, atomically.
+    """Write tensors and metadata to a safetensors file with a checksum, atomically.
 
     Parameters
     ----------
-    tensors : mapping of str to ndarray, float32, float64 or int64
+    path : path-like
+        File to write.
+    tensors : mapping of str to ndarray of float32, float64 or int64
+        By names of letters, digits and underscores, joined by dots.
     metadata : mapping of str to str
+        Text for the header; the SHA-256 is added under the name ``sha256``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A tensor of another dtype; another kind of name.
+    OSError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.storage.tensorfile import read_tensors, write_tensors
+    >>> write_tensors("eye.safetensors", {"layer.weight": np.eye(2)}, {})
+    >>> read_tensors("eye.safetensors").tensors["layer.weight"].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     # Writing wide types first keeps every tensor aligned.
     arrays = {
@@ -102,10 +153,20 @@ def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> 
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
-    """Map a file that `write_tensors` made and verify every byte of it.
+    """Read a file that `write_tensors` made and verify every byte of it.
 
     Nothing is unpickled. No size in the header is trusted: the sizes must add up to the file's
     size before any array is made.
+
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    TensorFile
+        Its tensors are read-only views of the contents, which are mapped where the system can.
 
     Raises
     ------
@@ -113,6 +174,14 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
         The file cannot be opened.
     CheckpointError
         It is damaged, or not a file of this format.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.storage.tensorfile import read_tensors, write_tensors
+    >>> write_tensors("three.safetensors", {"x": np.arange(3)}, {})
+    >>> read_tensors("three.safetensors").tensors["x"].tolist()
+    [0, 1, 2]
     """
     try:
         with open(path, "rb") as file:

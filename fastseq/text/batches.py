@@ -25,24 +25,42 @@ class Batches:
     ``i + 1`` therefore continues where window ``i`` ends, and ``i`` alone is the position of a
     training run.
 
-    Iteration yields all windows in order; `window` returns any of them. With one stream, the
-    windows ``step % len(batches)`` read a text repeatedly from its start.
+    Iteration yields all windows in order, ``len`` is their number; `window` returns any of them.
+    With one stream, the windows ``step % len(batches)`` read a text repeatedly from its start.
 
     Parameters
     ----------
     tokens : ndarray of shape (n,), any integer type
         Not copied.
-    batch_size, seq_length : int
-        Streams B and steps T of a window. The last window has the remaining steps.
+    batch_size : int
+        Number B of streams.
+    seq_length : int
+        Steps T of a window. The last window has the remaining steps.
     drop_last : bool
         Leave out a last window of fewer than T steps.
-    release : callable, optional
+    release : callable or None
         Called after about every 32 MB of tokens read.
+
+    Attributes
+    ----------
+    batch_size, seq_length : int
 
     Raises
     ------
+    TypeError, ValueError
+        A size that is not an integer, or below 1.
     TextError
         There are fewer than ``batch_size * seq_length + 1`` tokens.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.text import Batches
+    >>> batches = Batches(np.arange(9), batch_size=2, seq_length=2)
+    >>> for inputs, targets in batches:  # a column is a stream
+    ...     print(inputs.tolist(), targets.tolist())
+    [[0, 4], [1, 5]] [[1, 5], [2, 6]]
+    [[2, 6], [3, 7]] [[3, 7], [4, 8]]
     """
 
     def __init__(
@@ -85,9 +103,22 @@ class Batches:
     def window(self, index: int) -> tuple[Ids, Ids]:
         """Return inputs and targets of one window.
 
+        Parameters
+        ----------
+        index : int
+            From 0 to ``len(batches)`` − 1.
+
         Returns
         -------
-        inputs, targets : ndarray of shape (T, B), int64, C-contiguous
+        inputs : ndarray of shape (T, B), int64, C-contiguous
+            Tokens; each column is a stream.
+        targets : ndarray of shape (T, B), int64, C-contiguous
+            The token that follows each of them.
+
+        Raises
+        ------
+        IndexError
+            There is no such window.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index: expected 0 to {len(self) - 1}, got {index}")

@@ -32,12 +32,32 @@ class Corpus:
 
     Make one with `from_text` or `from_files`.
 
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        Has encoded the streams.
+    encoded : mapping of str to Encoded
+        Stream and statistics of "train" and of splits with a text of their own.
+    fractions : mapping of str to float
+        Splits that are cut off the end of "train", in order.
+
     Attributes
     ----------
     vocabulary : Vocabulary
     splits : dict of str to TokenStream
     unknown_rate : float
         Fraction of the sources' symbols that are not in the vocabulary, over all splits.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> text = "the quick brown fox. " * 10
+    >>> corpus = fastseq.Corpus.from_text(text, fastseq.Vocabulary.characters, valid=0.1)
+    >>> len(corpus.tokens("train")), len(corpus.tokens("valid")), len(corpus.vocabulary)
+    (189, 21, 18)
+    >>> inputs, targets = corpus.batches("train", batch_size=4, seq_length=8).window(0)
+    >>> inputs.shape
+    (8, 4)
     """
 
     def __init__(
@@ -68,6 +88,7 @@ class Corpus:
         Parameters
         ----------
         text : str
+            The training text, and the rest if `valid` or `test` is a fraction.
         vocabulary : Vocabulary or callable
             A vocabulary, or a function that builds one from the pieces of the training text,
             such as `Vocabulary.characters`.
@@ -76,6 +97,24 @@ class Corpus:
             separate text.
         policy : {"unk", "error", "skip"}
             Treatment of unknown symbols; see `Vocabulary.encode`.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        TextError
+            An empty text; with "error" a symbol that is not in the vocabulary.
+        ValueError
+            Fractions that are not from 0 to less than 1, each and together.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> corpus = fastseq.Corpus.from_text("to be or not to be", fastseq.Vocabulary.words)
+        >>> corpus.tokens().tolist(), corpus.vocabulary.tokens
+        ([1, 2, 3, 4, 1, 2], ('<unk>', 'to', 'be', 'or', 'not'))
         """
         splits: dict[str, float | str] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
@@ -132,10 +171,24 @@ class Corpus:
             Treat every file as a document and append a token for its end; see
             `Vocabulary.with_documents`. A vocabulary with such a token implies this.
 
+        Returns
+        -------
+        Corpus
+
         Raises
         ------
         FileNotFoundError, TextError
             A source is missing, empty or, except for a vocabulary of bytes, not UTF-8.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import fastseq
+        >>> Path("poem.txt").write_text("Roses are red")
+        13
+        >>> corpus = fastseq.Corpus.from_files("poem.txt", fastseq.Vocabulary.bytes())
+        >>> bytes(corpus.tokens().tolist())
+        b'Roses are red'
         """
         splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
@@ -159,18 +212,63 @@ class Corpus:
         return f"<Corpus: {sizes} tokens, unknown {self.unknown_rate:.2%}, {self.vocabulary!r}>"
 
     def tokens(self, split: str = "train") -> Tokens:
-        """Tokens of a split, an unsigned and read-only ndarray of shape (n,)."""
+        """Return the tokens of a split.
+
+        Parameters
+        ----------
+        split : str
+            "train", or one that was requested.
+
+        Returns
+        -------
+        ndarray of shape (n,), of the smallest unsigned type that holds the vocabulary
+            Read-only; of a large corpus a view of a mapped file.
+
+        Raises
+        ------
+        ValueError
+            There is no such split.
+        """
         return self._split(split).tokens
 
     def batches(
         self, split: str, batch_size: int, seq_length: int, drop_last: bool = False
     ) -> Batches:
-        """Windows over a split; see `Batches`."""
+        """Cut a split into windows.
+
+        Parameters
+        ----------
+        split : str
+            "train", or one that was requested.
+        batch_size : int
+            Number B of parallel streams.
+        seq_length : int
+            Steps T of a window.
+        drop_last : bool
+            Leave out a last window of fewer than T steps.
+
+        Returns
+        -------
+        Batches
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such split, or an unusable size.
+        TextError
+            There are fewer than ``batch_size * seq_length + 1`` tokens.
+        """
         stream = self._split(split)
         return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
 
     def fingerprint(self) -> str:
-        """SHA-256 of vocabulary, tokens and splits. Equal corpora have equal fingerprints."""
+        """Return a checksum of vocabulary, tokens and splits; equal corpora have equal ones.
+
+        Returns
+        -------
+        str
+            A SHA-256 in hexadecimal.
+        """
         sizes = {name: len(stream) for name, stream in self.splits.items()}
         return _checksum([self.vocabulary.fingerprint(), self._checksums, sizes])
 

@@ -39,14 +39,22 @@ _MIN_SIMILARITY = 0.85
 class Dataset:
     """A named corpus: files, or a text that needs none.
 
-    Attributes
+    Parameters
     ----------
     name : str
+        Name of the corpus.
     description : str
         Name and origin of the corpus, for people.
     files : tuple of Path
+        Its files, in order.
     embedded : str or None
         The text itself, if there are no files.
+
+    Examples
+    --------
+    >>> from fastseq.text import Dataset
+    >>> Dataset("greeting", "a short text", embedded="hello world").text()
+    'hello world'
     """
 
     name: str
@@ -55,7 +63,18 @@ class Dataset:
     embedded: str | None = None
 
     def path(self, title: str) -> Path | None:
-        """Find the file with a title, allowing for misspelling; None without one."""
+        """Find the file with a title, allowing for misspelling.
+
+        Parameters
+        ----------
+        title : str
+            Title of a book.
+
+        Returns
+        -------
+        Path or None
+            None where no file has a similar name.
+        """
         best = max(self.files, key=partial(_similarity, title), default=None)
         return best if best and _similarity(title, best) >= _MIN_SIMILARITY else None
 
@@ -64,6 +83,22 @@ class Dataset:
 
         Line ends are converted to newlines. For large corpora pass `files` to
         `Corpus.from_files` instead.
+
+        Parameters
+        ----------
+        title : str or None
+            Title of a book; None for the whole corpus.
+        strip_licence : bool
+            Leave out Project Gutenberg's header and footer.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        OSError, TextError
+            A file cannot be read, or is not UTF-8.
         """
         if self.embedded is not None:
             return self.embedded
@@ -85,10 +120,23 @@ def find(name: str | os.PathLike[str] | None = None, folder: str | None = None) 
         The named corpus's folder, or its parent. By default `FASTSEQ_DATA`, then `cache_dir`.
         Novels of Verne that are not found there are downloaded from Project Gutenberg.
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     TextError
         For a corpus that is not available and cannot be downloaded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import datasets
+    >>> Path("mine.txt").write_text("my own text")
+    11
+    >>> datasets.find("mine.txt").text()
+    'my own text'
     """
     if name is None:
         novels = _local_verne(folder)
@@ -103,7 +151,24 @@ def find(name: str | os.PathLike[str] | None = None, folder: str | None = None) 
 
 
 def python_manual() -> Dataset:
-    """The language reference that CPython includes for `help`: about 465,000 characters."""
+    """Return the language reference that CPython includes for `help`: about 465,000 characters.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    TextError
+        This Python comes without it.
+
+    Examples
+    --------
+    >>> from fastseq.text import datasets
+    >>> manual = datasets.python_manual()
+    >>> manual.name, "lambda" in manual.text()
+    ('python-manual', True)
+    """
     try:
         from pydoc_data.topics import topics
     except ImportError:

@@ -27,7 +27,20 @@ _END = re.compile(r"^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG", re.M)
 
 
 class TextError(ValueError):
-    """Text that cannot be used; the message says where and why."""
+    """Text that cannot be used; the message says where and why.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import TextError, read_text
+    >>> Path("latin.txt").write_bytes("café".encode("latin-1"))
+    4
+    >>> try:
+    ...     read_text("latin.txt")
+    ... except TextError as error:
+    ...     print("invalid UTF-8 at byte 3" in str(error))
+    True
+    """
 
 
 def find_sources(paths: PathOrPaths) -> list[Path]:
@@ -36,12 +49,32 @@ def find_sources(paths: PathOrPaths) -> list[Path]:
     A folder stands for every file below it that ends in .txt, .text, .md or .tokens, with
     or without .gz, in sorted order and without hidden files.
 
+    Parameters
+    ----------
+    paths : path-like or sequence of path-like
+        Files, folders and patterns, in any mixture.
+
+    Returns
+    -------
+    list of Path
+        Files, in the order of `paths`.
+
     Raises
     ------
     FileNotFoundError
         A name is neither a file nor a folder, nor a pattern that matches any.
     TextError
         A folder holds no text file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import find_sources
+    >>> Path("books").mkdir()
+    >>> for name in ("b.txt", "a.txt", "picture.png"):
+    ...     Path("books", name).touch()
+    >>> [path.name for path in find_sources("books")]
+    ['a.txt', 'b.txt']
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else paths
     found = [path for name in names for path in _expand(Path(name))]
@@ -93,10 +126,26 @@ def read_chunks(
         Refuse bytes that are not UTF-8, or map them to characters that no text contains and
         that `str.encode` maps back.
 
+    Returns
+    -------
+    iterator of str
+        Pieces of the text.
+
     Raises
     ------
+    OSError
+        The file cannot be read.
     TextError
         For bytes that are not UTF-8, with file and byte offset (in the decompressed stream).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import read_chunks
+    >>> Path("long.txt").write_text("word " * 500_000)
+    2500000
+    >>> len(list(read_chunks("long.txt"))) > 1
+    True
     """
     chunks = _decode(path, _read_blocks(path), errors)
     return strip_gutenberg(chunks) if strip_licence else chunks
@@ -105,7 +154,38 @@ def read_chunks(
 def read_text(
     path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
 ) -> str:
-    """Read the whole text of one file; see `read_chunks`."""
+    """Read the whole text of one file.
+
+    Parameters
+    ----------
+    path : path-like
+        A UTF-8 file; if its name ends in .gz it is decompressed.
+    strip_licence : bool
+        Leave out everything outside of Project Gutenberg's START and END markers, if the file
+        has them.
+    errors : {"strict", "surrogateescape"}
+        Treatment of bytes that are not UTF-8; see `read_chunks`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    TextError
+        For bytes that are not UTF-8, with file and byte offset (in the decompressed stream).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import read_text
+    >>> Path("nemo.txt").write_text("Captain Nemo")
+    12
+    >>> read_text("nemo.txt")
+    'Captain Nemo'
+    """
     return "".join(read_chunks(path, strip_licence, errors))
 
 
@@ -115,7 +195,39 @@ def read_documents(
     separator: str = "\n",
     errors: str = "strict",
 ) -> Iterator[Iterator[str]]:
-    """Yield one stream of text per file; each but the last ends in `separator`."""
+    r"""Yield one stream of text per file; each but the last ends in `separator`.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files; see `read_chunks`.
+    strip_licence : bool
+        Leave out Project Gutenberg's header and footer.
+    separator : str
+        Text to insert between two files.
+    errors : {"strict", "surrogateescape"}
+        Treatment of bytes that are not UTF-8; see `read_chunks`.
+
+    Yields
+    ------
+    iterator of str
+        Pieces of a file's text.
+
+    Raises
+    ------
+    OSError, TextError
+        A file cannot be read, or is not UTF-8.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import read_documents
+    >>> paths = [Path("one.txt"), Path("two.txt")]
+    >>> [path.write_text(path.stem) for path in paths]
+    [3, 3]
+    >>> ["".join(pieces) for pieces in read_documents(paths)]
+    ['one\n', 'two']
+    """
     for n, path in enumerate(paths, start=1):
         chunks = read_chunks(path, strip_licence, errors)
         yield chunks if n == len(paths) else itertools.chain(chunks, [separator])

@@ -25,7 +25,22 @@ Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 
 def cache_dir() -> Path:
-    """Folder for reproducible files: `FASTSEQ_CACHE`, else "fastseq" in the user's cache."""
+    """Return the folder for files that can be made again: encoded texts, downloads.
+
+    Returns
+    -------
+    Path
+        ``FASTSEQ_CACHE``, else "fastseq" in the user's cache.
+
+    Examples
+    --------
+    >>> import os
+    >>> from fastseq.text import cache_dir
+    >>> os.environ["FASTSEQ_CACHE"] = "elsewhere"
+    >>> cache_dir().name
+    'elsewhere'
+    >>> del os.environ["FASTSEQ_CACHE"]
+    """
     if chosen := os.environ.get("FASTSEQ_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":

@@ -33,11 +33,10 @@ class Vocabulary(ABC):
     """A fixed list of tokens; the id of each is its index in the list.
 
     Build one with `bytes`, `characters`, `words` or `codes`. Vocabularies are immutable and
-    hashable, and equal if they encode alike.
+    hashable, and equal if they encode alike. ``len`` is the number of tokens.
 
-    Attributes
+    Parameters
     ----------
-    level : {"byte", "char", "word"}
     tokens : tuple of str
         Display form of each token. Special tokens are identified by their id only: a text that
         spells out "<unk>", "<eos>" or "<eod>" consists of ordinary characters and words.
@@ -45,8 +44,27 @@ class Vocabulary(ABC):
         Id of unknown symbols; None without one, in which case they get id 0.
     eod_id : int or None
         Id of the end of a document; see `with_documents`.
+
+    Attributes
+    ----------
+    level : {"byte", "char", "word"}
+        What a token stands for.
     text_errors : {"strict", "surrogateescape"}
         Error handling when files are read for this vocabulary; see `read_chunks`.
+
+    Raises
+    ------
+    TextError
+        Tokens and ids that do not make a vocabulary.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> vocabulary = fastseq.Vocabulary.characters("hello world")
+    >>> vocabulary.encode("hold!").tolist()  # "!" is unknown
+    [4, 6, 5, 2, 0]
+    >>> vocabulary.decode([4, 6, 5, 2])
+    'hold'
     """
 
     level: ClassVar[str]
@@ -58,17 +76,48 @@ class Vocabulary(ABC):
 
     @staticmethod
     def bytes() -> ByteVocabulary:
-        """The 256 bytes: any text as UTF-8, any file as it is, and no unknown token."""
+        """Build the vocabulary of the 256 bytes: any text as UTF-8, any file as it is.
+
+        Returns
+        -------
+        ByteVocabulary
+            Without an unknown token.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> fastseq.Vocabulary.bytes().encode("café").tolist()
+        [99, 97, 102, 195, 169]
+        """
         return ByteVocabulary(_BYTE_NAMES)
 
     @staticmethod
     def characters(text: str | Iterable[str], min_count: int = 1) -> CharacterVocabulary:
-        """All characters seen at least `min_count` times, by code point, after `<unk>` (id 0).
+        """Build the vocabulary of all characters of a text, by code point, after `<unk>` (id 0).
 
         Parameters
         ----------
         text : str or iterable of str
             A text or its pieces.
+        min_count : int
+            Leave out characters seen less often.
+
+        Returns
+        -------
+        CharacterVocabulary
+
+        Raises
+        ------
+        TypeError, ValueError
+            `min_count` is not an integer, or below 1.
+        TextError
+            The text is empty.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> fastseq.Vocabulary.characters("banana", min_count=2).tokens
+        ('<unk>', 'a', 'n')
         """
         check_int("min_count", min_count, 1)
         counts = _count_characters(text)
@@ -79,7 +128,24 @@ class Vocabulary(ABC):
 
     @staticmethod
     def codes(size: int = 256) -> CharacterVocabulary:
-        """Characters by code point. Those from `size` on become 0; there is no unknown token."""
+        """Build the vocabulary of the first characters by code point, without an unknown token.
+
+        Characters from `size` on become 0.
+
+        Parameters
+        ----------
+        size : int
+            Number of characters; 128 for ASCII.
+
+        Returns
+        -------
+        CharacterVocabulary
+
+        Raises
+        ------
+        TypeError, ValueError
+            `size` is not an integer, or below 1.
+        """
         check_int("size", size, 1)
         return CharacterVocabulary(tuple(map(chr, range(size))))
 
@@ -93,7 +159,7 @@ class Vocabulary(ABC):
         eos: bool = False,
         unk: bool = True,
     ) -> WordVocabulary:
-        """The most frequent words; of equally frequent ones those seen first.
+        """Build the vocabulary of a text's most frequent words; of equals those seen first.
 
         Parameters
         ----------
@@ -110,6 +176,24 @@ class Vocabulary(ABC):
         unk : bool
             Include a special token `<unk>` with id 0. Without it unknown words are encoded as
             the most frequent word, which has id 0.
+
+        Returns
+        -------
+        WordVocabulary
+
+        Raises
+        ------
+        TypeError, ValueError
+            `min_count` is not an integer, or below 1; `max_size` leaves no room for a word.
+        TextError
+            The text has no words.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> text = "To be, or not to be."
+        >>> fastseq.Vocabulary.words(text, max_size=4, lowercase=True).tokens
+        ('<unk>', 'to', 'be,', 'or')
         """
         check_int("min_count", min_count, 1)
         special = unk + eos
@@ -130,6 +214,11 @@ class Vocabulary(ABC):
 
         `Corpus` appends it to each document; no text is encoded as it. A sample ends when it is
         drawn, and it decodes to nothing.
+
+        Returns
+        -------
+        Vocabulary
+            This one if it has such a token.
         """
         if self.eod_id is not None:
             return self
@@ -166,7 +255,18 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def lookup(self, text: str) -> Ids:
-        """Look up the ids of the text's symbols, -1 for those not in the vocabulary."""
+        """Look up the ids of the text's symbols, -1 for those not in the vocabulary.
+
+        Parameters
+        ----------
+        text : str
+            A text.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            An id for each byte, character or word.
+        """
 
     @abstractmethod
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -174,6 +274,15 @@ class Vocabulary(ABC):
 
         The bytes of an incomplete character are held back; if the stream ends with some, one
         more piece follows.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            From 0 to ``len(vocabulary)`` − 1.
+
+        Yields
+        ------
+        str
         """
 
     @abstractmethod
@@ -190,6 +299,7 @@ class Vocabulary(ABC):
         Parameters
         ----------
         text : str
+            A text.
         policy : {"unk", "error", "skip"}
             Treatment of symbols that are not in the vocabulary: encode them as `unk_id` (0
             without one), raise a TextError, or leave them out.
@@ -197,19 +307,47 @@ class Vocabulary(ABC):
         Returns
         -------
         ndarray of shape (n,), int64
+
+        Raises
+        ------
+        TextError
+            With "error" for a symbol that is not in the vocabulary.
+        ValueError
+            An unknown `policy`.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.words("to be or not to be")
+        >>> vocabulary.encode("be brave").tolist(), vocabulary.encode("be brave", "skip").tolist()
+        ([2, 0], [2])
         """
         return self._encode(text, policy)[0]
 
     def encode_stream(
         self, chunks: Iterable[str], policy: Policy = "unk"
     ) -> Iterator[tuple[Ids, int]]:
-        """Encode a text piece by piece; the pieces may split words.
+        """Encode a text piece by piece.
+
+        Parameters
+        ----------
+        chunks : iterable of str
+            Pieces of a text; they may split words.
+        policy : {"unk", "error", "skip"}
+            Treatment of symbols that are not in the vocabulary; see `encode`.
 
         Yields
         ------
         ids : ndarray of shape (n,), int64
         unknown : int
             Number of symbols in this piece that are not in the vocabulary.
+
+        Raises
+        ------
+        TextError
+            With "error" for a symbol that is not in the vocabulary.
+        ValueError
+            An unknown `policy`.
         """
         for chunk in self._whole(chunks):
             yield self._encode(chunk, policy)
@@ -231,12 +369,29 @@ class Vocabulary(ABC):
         return ids, count
 
     def decode(self, ids: ArrayLike) -> str:
-        """Decode ids of any shape, in C order.
+        """Decode ids to text.
+
+        Parameters
+        ----------
+        ids : array_like of int, of any shape
+            Read in C order.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
+        TypeError
+            Not integers.
         ValueError
             For an id outside of the vocabulary.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> fastseq.Vocabulary.words("to be, or not to be").decode([1, 3, 4])
+        'to or not'
         """
         array = np.asarray(ids).ravel()
         if array.size and array.dtype.kind not in "iu":
@@ -247,14 +402,31 @@ class Vocabulary(ABC):
         return "".join(self.decode_stream(array.tolist()))
 
     def unknown_rate(self, ids: ArrayLike) -> float:
-        """Fraction of ids that are `unk_id`, 0 to 1; 0 if there is no unknown token."""
+        """Return the fraction of ids that are `unk_id`.
+
+        Parameters
+        ----------
+        ids : array_like of int, of any shape
+            Tokens.
+
+        Returns
+        -------
+        float
+            0 to 1; 0 if there is no unknown token.
+        """
         array = np.asarray(ids)
         if self.unk_id is None or not array.size:
             return 0.0
         return float(np.mean(array == self.unk_id))
 
     def to_json(self) -> str:
-        """Everything needed to rebuild an equal vocabulary, as one line of ASCII."""
+        """Write everything that is needed to rebuild an equal vocabulary.
+
+        Returns
+        -------
+        str
+            One line of ASCII.
+        """
         fields = dataclasses.asdict(self)
         if self.eod_id is None:  # keeps the fingerprints of older versions
             del fields["eod_id"]
@@ -263,6 +435,16 @@ class Vocabulary(ABC):
     @staticmethod
     def from_json(text: str) -> Vocabulary:
         """Rebuild a vocabulary that `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            From `to_json`.
+
+        Returns
+        -------
+        Vocabulary
+            Equal to that one.
 
         Raises
         ------
@@ -279,7 +461,13 @@ class Vocabulary(ABC):
             raise TextError(f"vocabulary: not written by to_json: {error!r}") from None
 
     def fingerprint(self) -> str:
-        """SHA-256 of `to_json`, in hexadecimal."""
+        """Return a checksum of `to_json`.
+
+        Returns
+        -------
+        str
+            A SHA-256 in hexadecimal.
+        """
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 

@@ -24,52 +24,156 @@ _FLUSH_SECONDS = 10.0
 
 
 class TrainingRun(Protocol):
-    """The view of a trainer that callbacks get."""
+    """The view of a trainer that callbacks get.
+
+    A `Trainer` is one.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.training import Callback, TrainingRun
+    >>> class StopBelow(Callback):
+    ...     def recorded(self, run: TrainingRun, record):
+    ...         if record["train_loss"] < 2.0:
+    ...             run.stop()
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+    >>> config = fastseq.TrainingConfig(
+    ...     steps=1000, batch_size=4, seq_length=8, learning_rate=0.03, log_every=5
+    ... )
+    >>> trainer = fastseq.Trainer(lm, corpus, config, callbacks=[StopBelow()], console=False)
+    >>> len(trainer.fit()) < 10
+    True
+    """
 
     @property
-    def lm(self) -> LanguageModel: ...
+    def lm(self) -> LanguageModel:
+        """The model."""
 
     @property
-    def config(self) -> TrainingConfig: ...
+    def config(self) -> TrainingConfig:
+        """The settings of the run."""
 
     @property
-    def progress(self) -> Progress: ...
+    def progress(self) -> Progress:
+        """The position of the run."""
 
     @property
     def history(self) -> list[Record]:
         """All lines of metrics so far."""
 
     def budget_used(self) -> float:
-        """Fraction of the budget that is used, 0 to 1 and possibly slightly more."""
+        """Return the fraction of the budget that is used.
+
+        Returns
+        -------
+        float
+            0 to 1 and possibly slightly more.
+        """
 
     def snapshot(self) -> Record:
-        """Figures of a line of metrics at this moment."""
+        """Return the figures of a line of metrics at this moment.
+
+        Returns
+        -------
+        dict
+            By the names of `Trainer.history`, without those of a validation.
+        """
 
     def stop(self) -> None:
         """End the run after the current step."""
 
 
 class Callback:
-    """Base class of callbacks, with a method for each event; override the ones you need."""
+    """Base class of callbacks, with a method for each event; override the ones you need.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> class Losses(fastseq.training.Callback):
+    ...     def recorded(self, run, record):
+    ...         print(record["step"], 1 < record["train_loss"] < 3)
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+    >>> config = fastseq.TrainingConfig(steps=4, batch_size=2, seq_length=8, log_every=2)
+    >>> _ = fastseq.Trainer(lm, corpus, config, callbacks=[Losses()], console=False).fit()
+    2 True
+    4 True
+    """
 
     def started(self, run: TrainingRun) -> None:
-        """`fit` begins, also when a run is resumed."""
+        """Handle the beginning of `fit`, also when a run is resumed.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
 
     def stepped(self, run: TrainingRun) -> None:
-        """A step is done. Called very often."""
+        """Handle the end of a step. Called very often.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
 
     def recorded(self, run: TrainingRun, record: Record) -> None:
-        """A line of metrics has been recorded."""
+        """Handle a line of metrics that has been recorded.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        record : dict
+            The line; see `Trainer`.
+        """
 
     def sampled(self, run: TrainingRun, text: str) -> None:
-        """A sample has been drawn."""
+        """Handle a sample that has been drawn.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        text : str
+            The sample.
+        """
 
     def ended(self, run: TrainingRun) -> None:
-        """`fit` ends, for any reason."""
+        """Handle the end of `fit`, whatever the reason.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
 
 
 class Console(Callback):
-    """Shows a progress bar on a terminal, plain lines elsewhere."""
+    """Shows a progress bar on a terminal, plain lines elsewhere.
+
+    A `Trainer` has one unless it is made with ``console=False``.
+
+    Parameters
+    ----------
+    stream : file or None
+        Text file to write to; None for stderr.
+
+    Examples
+    --------
+    >>> import io
+    >>> import fastseq
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+    >>> config = fastseq.TrainingConfig(steps=3, batch_size=2, seq_length=8)
+    >>> log = io.StringIO()
+    >>> console = fastseq.training.Console(log)
+    >>> _ = fastseq.Trainer(lm, corpus, config, callbacks=[console], console=False).fit()
+    >>> log.getvalue().startswith("step 3")
+    True
+    """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -77,6 +181,13 @@ class Console(Callback):
         self._next = 0.0
 
     def started(self, run: TrainingRun) -> None:
+        """Show the bar, on a terminal.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
         if self._stream.isatty():
             layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
             done = run.budget_used()
@@ -85,16 +196,41 @@ class Console(Callback):
             )
 
     def stepped(self, run: TrainingRun) -> None:
+        """Move the bar, a few times a second.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
         if self._bar is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + _REFRESH_SECONDS
             self._bar.n = run.budget_used()
             self._bar.set_description_str(summary(run.snapshot()), refresh=True)
 
     def recorded(self, run: TrainingRun, record: Record) -> None:
+        """Write a line; where there is a bar, only after a validation.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        record : dict
+            The line of metrics.
+        """
         if self._bar is None or "valid_loss" in record:
             self._write(summary(record))
 
     def sampled(self, run: TrainingRun, text: str) -> None:
+        """Write the sample.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        text : str
+            The sample.
+        """
         self._write(f"--- sample at step {run.progress.step:,}\n{text}\n---")
 
     def _write(self, text: str) -> None:
@@ -104,6 +240,13 @@ class Console(Callback):
             self._bar.write(text, file=self._stream)
 
     def ended(self, run: TrainingRun) -> None:
+        """Close the bar.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
         if self._bar is not None:
             self._bar.n = run.budget_used()
             self._bar.close()
@@ -113,9 +256,21 @@ class Console(Callback):
 class TensorBoard(Callback):
     """Logs every figure for TensorBoard, through tensorboardX.
 
+    A `Trainer` with a run directory has one where tensorboardX is installed.
+
     Events are written synchronously. `SummaryWriter` uses a thread, and once a full disk has
     ended that thread, the next caller that fills its queue waits forever. An OSError ends the
     logging, with a line on stderr, but never the training run.
+
+    Parameters
+    ----------
+    folder : str
+        Folder for the events; it is created.
+
+    Examples
+    --------
+    >>> from fastseq.training import TensorBoard
+    >>> callbacks = [TensorBoard("logs")] if TensorBoard.available() else []
     """
 
     def __init__(self, folder: str) -> None:
@@ -125,6 +280,12 @@ class TensorBoard(Callback):
 
     @staticmethod
     def available() -> bool:
+        """Return whether tensorboardX is installed.
+
+        Returns
+        -------
+        bool
+        """
         return find_spec("tensorboardX") is not None
 
     @staticmethod
@@ -134,6 +295,13 @@ class TensorBoard(Callback):
             import_module("tensorboardX")
 
     def started(self, run: TrainingRun) -> None:
+        """Open a file of events.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
         from tensorboardX import RecordWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -147,6 +315,15 @@ class TensorBoard(Callback):
         self._write(run.progress.step + 1, session_log=start)
 
     def recorded(self, run: TrainingRun, record: Record) -> None:
+        """Log every figure of a line of metrics.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        record : dict
+            The line of metrics.
+        """
         from tensorboardX.summary import scalar
 
         for name, value in record.items():
@@ -154,11 +331,27 @@ class TensorBoard(Callback):
                 self._write(record["step"], summary=scalar(name, value))
 
     def sampled(self, run: TrainingRun, text: str) -> None:
+        """Log the sample as text.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        text : str
+            The sample.
+        """
         from tensorboardX import summary
 
         self._write(run.progress.step, summary=summary.text("sample", text))
 
     def ended(self, run: TrainingRun) -> None:
+        """Close the file of events.
+
+        Parameters
+        ----------
+        run : TrainingRun
+            The trainer.
+        """
         if self._writer is not None:
             with self._ending_at_errors():
                 self._writer.close()

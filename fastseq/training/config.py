@@ -38,30 +38,41 @@ _OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 class TrainingConfig:
     """Settings of a training run, apart from model and corpus.
 
-    Attributes
+    Each parameter is an attribute, too. A configuration cannot be changed; `resumed` makes
+    another.
+
+    Parameters
     ----------
     epochs, steps, minutes : float, int, float, or None
         The budget: one of them (10 epochs by default), at most a billion epochs or minutes.
         Learning-rate schedules run from the first step to the end of the budget.
-    batch_size, seq_length : int
-        Streams of text read in parallel, and tokens of each in a window.
+    batch_size : int
+        Streams of text that are read in parallel.
+    seq_length : int
+        Tokens of each stream in a window.
     accumulate : int
         Windows whose gradients are added up for one step, at most a million.
     carry_state : bool
         Start a window from the final state of the window before (truncated BPTT).
     optimizer : {"adam", "adamw", "sgd", "rmsprop", "adagrad"}
+        Class of `fastseq.optim`.
     learning_rate : float
+        The full rate.
     optimizer_options : dict
         Further keyword arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
     schedule : {"cosine", "linear", "exponential", "constant", "plateau"}
         How the learning rate falls from its full value to `final_rate` times that; "plateau"
         multiplies it by `plateau_factor` when validation stops improving.
-    warmup, final_rate : float
-        Fraction of the budget in which the rate rises from zero; fraction of the full rate
-        that is left at the end.
+    warmup : float
+        Fraction of the budget in which the rate rises from zero.
+    final_rate : float
+        Fraction of the full rate that is left at the end.
     plateau_factor : float
-    clip_norm, clip_value : float or None
-        Scale the gradient down to this norm; then limit each of its elements.
+        Factor of "plateau", above 0 and at most 1.
+    clip_norm : float or None
+        Scale the gradient down to this norm.
+    clip_value : float or None
+        Then limit each of its elements to ±clip_value.
     validate_every : int or None
         Steps between validations; None for once an epoch. The end is always validated.
     early_stopping : int or None
@@ -73,9 +84,23 @@ class TrainingConfig:
     sample_length : int
         Tokens of a sample, at most 100,000.
     sample_prime : str
+        Beginning of each sample.
     sample_temperature : float
+        See `fastseq.lm.Sampling`.
     save_minutes : float
         Time between checkpoints.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An unusable value, by name, or more than one budget.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> config = fastseq.TrainingConfig(steps=100, learning_rate=0.01, warmup=0.1)
+    >>> [round(config.rate(done), 4) for done in (0.05, 0.1, 0.55, 1.0)]  # by fraction of budget
+    [0.005, 0.01, 0.0051, 0.0002]
     """
 
     epochs: float | None = None
@@ -136,7 +161,17 @@ class TrainingConfig:
             check_real(name, getattr(self, name), 0.0)
 
     def rate(self, done: float) -> float:
-        """Learning rate when a fraction `done` of the budget is used, in [0, 1]."""
+        """Return the learning rate when a fraction of the budget is used, without plateau factors.
+
+        Parameters
+        ----------
+        done : float
+            The fraction, 0 to 1.
+
+        Returns
+        -------
+        float
+        """
         if done < self.warmup:
             rise = schedules.linear(0.0, 1.0, done / self.warmup)
             return self.learning_rate * max(rise, _MIN_WARMUP)
@@ -154,7 +189,22 @@ class TrainingConfig:
         return 1.0
 
     def make_optimizer(self, parameters: Iterable[Parameter]) -> optim.Optimizer:
-        """Build the optimizer, at the full learning rate."""
+        """Build the optimizer, at the full learning rate.
+
+        Parameters
+        ----------
+        parameters : iterable of Parameter
+            What it updates.
+
+        Returns
+        -------
+        Optimizer
+
+        Raises
+        ------
+        ValueError
+            Unusable `optimizer_options`.
+        """
         options: dict[str, Any] = {"lr": self.learning_rate} | self.optimizer_options
         try:
             return _OPTIMIZERS[self.optimizer](list(parameters), **options)
@@ -162,7 +212,18 @@ class TrainingConfig:
             raise ValueError(f"optimizer_options: {error}") from None
 
     def total_steps(self, windows: int) -> int | None:
-        """Steps of all epochs of this many windows each; None for a budget in minutes."""
+        """Return the number of steps of the whole budget.
+
+        Parameters
+        ----------
+        windows : int
+            Windows of an epoch.
+
+        Returns
+        -------
+        int or None
+            None for a budget in minutes.
+        """
         if self.epochs is None:
             return self.steps
         return max(1, math.ceil(self.epochs * windows / self.accumulate))
@@ -170,10 +231,26 @@ class TrainingConfig:
     def resumed(self, **changes: Any) -> Self:
         """Return a copy with other values to continue with; a new budget replaces the old one.
 
+        Parameters
+        ----------
+        **changes : Any
+            Fields and their new values.
+
+        Returns
+        -------
+        TrainingConfig
+
         Raises
         ------
         ValueError, TypeError
-            Also for a change that does not fit the state of a run that has begun.
+            An unusable value, or a change that does not fit the state of a run that has begun.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> longer = fastseq.TrainingConfig(epochs=5).resumed(steps=1000)
+        >>> longer.epochs, longer.steps
+        (None, 1000)
         """
         if not changes:
             return self
@@ -186,8 +263,30 @@ class TrainingConfig:
         return config
 
     def to_json(self) -> str:
+        """Write all fields as a JSON object.
+
+        Returns
+        -------
+        str
+        """
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            A JSON object; fields that are missing get their defaults.
+
+        Returns
+        -------
+        TrainingConfig
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a JSON object, unknown fields, or an unusable value.
+        """
         return from_json(cls, text)

@@ -25,7 +25,18 @@ else:
 
 
 class RunInUseError(RuntimeError):
-    """Another process is training in this directory."""
+    """Another process is training in this directory.
+
+    Examples
+    --------
+    >>> from fastseq.training.run_directory import RunDirectory, RunInUseError
+    >>> with RunDirectory("run"):
+    ...     try:
+    ...         RunDirectory("run")
+    ...     except RunInUseError as error:
+    ...         print(error)
+    run: in use by another run
+    """
 
 
 class RunDirectory:

@@ -21,30 +21,49 @@ _OPTIMIZER, _STATE = f"{TRAINING}optimizer.", f"{TRAINING}state."
 class Progress:
     """Position of a training run between two steps.
 
-    Attributes
+    Parameters
     ----------
-    step, tokens : int
-        Steps done, tokens trained on.
-    epoch, window : int
-        Epoch of the next window, counted from 0, and the window's index in it.
+    step : int
+        Steps done.
+    tokens : int
+        Tokens trained on.
+    epoch : int
+        Epoch of the next window, counted from 0.
+    window : int
+        Index of the next window in its epoch.
     seconds : float
         Time spent in `fit`.
-    best_loss, best_step : float or None, int
-        Lowest validation loss, in nats per token, and its step.
+    best_loss : float or None
+        Lowest validation loss, in nats per token.
+    best_step : int
+        Its step.
     validations_without_improvement : int
         Validations since then.
     validated : int
         The last step that was validated.
     rate_factor : float
         Product of all plateau factors applied to the learning rate.
-    loss_sum, loss_tokens : float, int
-        Training loss since the last line of metrics.
+    loss_sum : float
+        Training loss since the last line of metrics, in nats.
+    loss_tokens : int
+        Tokens of that sum.
     gradient_norm : float
         Norm at the last step, before clipping.
     metrics_bytes : int
         Size of `metrics.jsonl`.
     finished : bool
         The budget is used up, or early stopping has ended the run.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+    >>> config = fastseq.TrainingConfig(steps=3, batch_size=2, seq_length=8)
+    >>> trainer = fastseq.Trainer(lm, corpus, config, console=False)
+    >>> _ = trainer.fit()
+    >>> trainer.progress.step, trainer.progress.tokens, trainer.progress.finished
+    (3, 48, True)
     """
 
     step: int = 0
@@ -64,10 +83,32 @@ class Progress:
     finished: bool = False
 
     def to_json(self) -> str:
+        """Write all fields as a JSON object.
+
+        Returns
+        -------
+        str
+        """
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote, also in an earlier version.
+
+        Parameters
+        ----------
+        text : str
+            A JSON object; fields that are missing get their defaults.
+
+        Returns
+        -------
+        Progress
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a JSON object, or unknown fields.
+        """
         # The first checkpoints have the shorter name.
         return from_json(cls, text, {"failures": "validations_without_improvement"})
 

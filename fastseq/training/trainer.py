@@ -34,30 +34,56 @@ _DIVERGED = 20.0
 class TrainingDivergedError(RuntimeError):
     """The loss, gradient or weights are NaN, infinite or implausibly large.
 
-    The last checkpoint is older than that.
+    The message names the step. The last checkpoint is older than that.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.training import TrainingDivergedError
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+    >>> lm.head_weight.data[:] = float("nan")
+    >>> config = fastseq.TrainingConfig(steps=3, batch_size=2, seq_length=8)
+    >>> try:
+    ...     fastseq.Trainer(lm, corpus, config, console=False).fit()
+    ... except TrainingDivergedError as error:
+    ...     print(error)
+    step 1: loss is nan nats per token
     """
 
 
 class Trainer:
-    """Trains a language model on a corpus.
+    """Trains a language model on a corpus, by truncated back-propagation through time.
+
+    Each step reads the next window of every stream, from the state in which the window before has
+    ended, clips the gradient and lets the optimizer update the weights. Validations, lines of
+    metrics, samples and checkpoints come in between, as `config` says.
 
     Parameters
     ----------
     lm : LanguageModel
+        The model; it must have the corpus's vocabulary.
     corpus : Corpus
         The model is trained on the split "train"; the split "valid", if there is one,
         determines the best model.
-    config : TrainingConfig
-    out : path-like, optional
+    config : TrainingConfig or None
+        None for the defaults.
+    out : path-like or None
         Run directory for ``last.safetensors`` (from which `resume` continues),
         ``best.safetensors`` and ``metrics.jsonl``. Without it nothing is written.
     callbacks : iterable of Callback
+        They are told what happens.
     console : bool
         Show progress on stderr.
 
     Attributes
     ----------
+    lm : LanguageModel
+    corpus : Corpus
+    config : TrainingConfig
+    optimizer : fastseq.optim.Optimizer
     progress : Progress
+        Position of the run.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
         validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
@@ -70,6 +96,16 @@ class Trainer:
         Vocabularies that differ, unusable optimizer options.
     TextError
         A corpus that is too short.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+    >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=16)
+    >>> config = fastseq.TrainingConfig(steps=40, batch_size=4, seq_length=16, learning_rate=0.03)
+    >>> history = fastseq.Trainer(lm, corpus, config, console=False).fit()
+    >>> lm.sample("hello", length=20, temperature=0)
+    'hello world. hello world.'
     """
 
     def __init__(
@@ -125,12 +161,20 @@ class Trainer:
         Parameters
         ----------
         out : path-like
+            The run directory.
         corpus : Corpus
             The same as before.
         callbacks : iterable of Callback
+            They are told what happens.
         console : bool
-        **changes
+            Show progress on stderr.
+        **changes : Any
             Fields of `TrainingConfig` to change, such as ``epochs=20`` to train longer.
+
+        Returns
+        -------
+        Trainer
+            Its `fit` continues the run.
 
         Raises
         ------
@@ -140,6 +184,18 @@ class Trainer:
             The checkpoint is damaged, or belongs to another corpus.
         ValueError, TypeError
             Unusable changes.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> corpus = fastseq.Corpus.from_text("hello world. " * 40, fastseq.Vocabulary.characters)
+        >>> lm = fastseq.LanguageModel(corpus.vocabulary, cell="gru", hidden_size=8)
+        >>> config = fastseq.TrainingConfig(steps=3, batch_size=2, seq_length=8)
+        >>> _ = fastseq.Trainer(lm, corpus, config, out="hello", console=False).fit()
+        >>> trainer = fastseq.Trainer.resume("hello", corpus, console=False, steps=5)
+        >>> _ = trainer.fit()
+        >>> trainer.progress.step
+        5
         """
         checkpoint = open_checkpoint(Path(out) / LAST)
         return cls.from_checkpoint(checkpoint, corpus, callbacks, console, **changes)
@@ -153,7 +209,33 @@ class Trainer:
         console: bool = True,
         **changes: Any,
     ) -> Self:
-        """Restore a trainer as `resume` does, from a checkpoint that is already open."""
+        """Restore a trainer as `resume` does, from a checkpoint that is already open.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            From `fastseq.lm.open_checkpoint`; the run directory is the folder of its file.
+        corpus : Corpus
+            The same as before.
+        callbacks : iterable of Callback
+            They are told what happens.
+        console : bool
+            Show progress on stderr.
+        **changes : Any
+            Fields of `TrainingConfig` to change.
+
+        Returns
+        -------
+        Trainer
+            Its `fit` continues the run.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint holds no training run, or that of another corpus.
+        ValueError, TypeError
+            Unusable changes.
+        """
         path = checkpoint.path
         saved = TrainingState.from_checkpoint(checkpoint)
         if saved.corpus != corpus.fingerprint():
@@ -177,7 +259,17 @@ class Trainer:
             self.lm.check_state(self._state, self.config.batch_size)
 
     def save(self) -> None:
-        """Write the checkpoint from which `resume` continues."""
+        """Write the checkpoint from which `resume` continues.
+
+        It does nothing without a run directory, and outside of `fit`.
+
+        Raises
+        ------
+        TrainingDivergedError
+            The weights are no longer finite; the old checkpoint is kept.
+        OSError
+            The file cannot be written, or the disk is full.
+        """
         if self._run is None:
             return
         self._tick()
@@ -278,7 +370,13 @@ class Trainer:
         return patience is not None and self.progress.validations_without_improvement >= patience
 
     def budget_used(self) -> float:
-        """Fraction of the budget that is used, 0 to 1 and possibly slightly more."""
+        """Return the fraction of the budget that is used.
+
+        Returns
+        -------
+        float
+            0 to 1 and possibly slightly more.
+        """
         if self._total_steps is not None:
             return self.progress.step / self._total_steps
         assert self.config.minutes is not None
@@ -417,7 +515,13 @@ class Trainer:
         self._notify("recorded", record)
 
     def snapshot(self) -> Record:
-        """Figures of a line of metrics at this moment."""
+        """Return the figures of a line of metrics at this moment.
+
+        Returns
+        -------
+        dict
+            By the names of `history`, without those of a validation.
+        """
         progress = self.progress
         return {
             **training_figures(progress, len(self._batches), self.lm.vocabulary),

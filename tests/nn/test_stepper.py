@@ -32,6 +32,11 @@ def test_one_stream(cell):
         assert np.array_equal(got, want)
 
 
+def test_one_stream_is_a_batch_of_one(build):
+    layer, x = nn.LSTM(3, 4, seed=0), np.ones(3, np.float32)
+    assert np.array_equal(layer.stepper()(x), layer.stepper(1)(x[None])[0])
+
+
 def test_state_goes_out_and_in():
     layer = nn.LSTM(3, 4, seed=0).eval()
     stepper, x = layer.stepper(2), np.ones((2, 3), np.float32)

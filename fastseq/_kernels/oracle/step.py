@@ -46,11 +46,11 @@ class PackedStack:
 
         Parameters
         ----------
-        x : (B, I)
+        x : (B, I), or (I,) for B = 1
         h : (L, B, P) INOUT
         c : (L, B, H) INOUT, or None unless the cell has a cell state
         """
-        self._advance(x, None, h, c)
+        self._advance(np.atleast_2d(x), None, h, c)
 
     def decode(self, h, c, tokens, log_probs, uniforms, draw_options, seen):
         """Draw S tokens for each of B independent rows, feeding each token back in.
