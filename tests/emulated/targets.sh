@@ -8,7 +8,8 @@ python=$(command -v "${PYTHON:-python3}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-export FASTSEQ_REQUIRE_COMPILED=1 ZIG_GLOBAL_CACHE_DIR="${ZIG_GLOBAL_CACHE_DIR:-$work/cache}"
+export LC_ALL=C FASTSEQ_REQUIRE_COMPILED=1
+export ZIG_GLOBAL_CACHE_DIR="${ZIG_GLOBAL_CACHE_DIR:-$work/cache}"
 
 # An own copy: the translated sources of this one belong to its compiled modules.
 mkdir "$work/source"
@@ -21,8 +22,8 @@ build() {
     platform=$1 compiler="$python -m ziglang cc -target $2"
     shift 2
     _PYTHON_HOST_PLATFORM=$platform CC=$compiler LDSHARED="$compiler -shared $*" \
-        "$python" setup.py -q build_ext --build-lib "$work/$platform" --build-temp "$work/objects" \
-        >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+        "$python" setup.py -q build_ext --build-lib "$work/$platform" \
+        --build-temp "$work/objects-$platform" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
     echo "$platform: $(find "$work/$platform" -name '*.so' | wc -l) modules"
 }
 
@@ -37,7 +38,8 @@ build_windows() {
     shift 2
     "$python" -m ziglang cc -target "$machine-windows-gnu" -O3 -ffp-contract=off -fno-math-errno \
         -fno-trapping-math -g0 -w -DPy_LIMITED_API=0x030B0000 "$@" -I "$work/include" \
-        -I fastseq/_kernels -I build/cython/fastseq/_kernels -c "$work/windows/$module.c" -o "$object"
+        -I fastseq/_kernels -I build/cython/fastseq/_kernels -c "$work/windows/$module.c" \
+        -o "$object"
     { # the functions of Python that it needs
         echo "LIBRARY python3.dll"
         echo "EXPORTS"
