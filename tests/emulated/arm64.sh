@@ -5,7 +5,7 @@
 #     arm64.sh install  the packages that this needs (as root)
 #     arm64.sh root     an arm64 Python with NumPy and pytest, in $FASTSEQ_ARM64_ROOT
 #     arm64.sh ci       build, count multiply-adds, compare bits, a hundred tests
-#     arm64.sh full     all tests of kernels and layers, for neon and generic: hours
+#     arm64.sh full     all tests of kernels and layers, for neon and generic
 #
 # "ci" and "full" make the root if it is missing. $PYTHON has setuptools and Cython, and for the
 # comparison of bits NumPy, pytest and the kernels of this machine (avx2). Commands run in the root
