@@ -17,6 +17,7 @@ from fastseq import _kernels
 
 EMULATOR = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         platform.machine() != "x86_64" or sys.platform != "linux", reason="Linux on x86-64 only"
     ),
