@@ -82,6 +82,8 @@ def model(fastseq, text):
 
 def subparsers():
     (action,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for parser in action.choices.values():
+        parser.load()
     return action.choices
 
 
