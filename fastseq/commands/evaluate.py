@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from ..lm import LanguageModel
+from ..lm import Evaluation, LanguageModel
 from ..text import find_sources, read_text
 from .options import add_json, add_model, add_threads, not_empty, print_json, use_threads
 
@@ -36,11 +36,18 @@ def run(args: Namespace) -> None:
             raise ValueError(f"{path}: {error}") from None
         scores[str(path)] = asdict(score)
         if not args.json:
-            print(
-                f"{path}: {score.nats_per_token:.4f} nats per token, "
-                f"{score.bits_per_character:.4f} bits per character, "
-                f"perplexity {score.perplexity:.4g}, {score.unknown_rate:.2%} unknown, "
-                f"{score.tokens:,} tokens"
-            )
+            print(f"{path}: {_line(score)}")
     if args.json:
         print_json(scores)
+
+
+def _line(score: Evaluation) -> str:
+    bits = score.bits_per_character
+    parts = [
+        f"{score.nats_per_token:.4f} nats per token",
+        f"{bits:.4f} bits per character" if bits is not None else "",
+        f"perplexity {score.perplexity:.4g}",
+        f"{score.unknown_rate:.2%} unknown",
+        f"{score.tokens:,} tokens",
+    ]
+    return ", ".join(filter(None, parts))
