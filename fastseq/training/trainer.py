@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_model
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
@@ -193,8 +193,13 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-        ).save(self.lm, self._run.last)
+        ).save(self.lm, self._run.last, self._reading())
         self._saved_at = time.monotonic()
+
+    def _reading(self) -> dict[str, str]:
+        """Metadata from which texts can be read in the same way."""
+        reading = self.corpus.reading
+        return {} if reading is None else {READING: reading.to_json()}
 
     def _learn_start(self) -> None:
         self.lm.learn_start(self.corpus.tokens("train"))
@@ -406,7 +411,7 @@ class Trainer:
         progress.validations_without_improvement = 0
         if self._run is not None:
             self._learn_start()
-            metadata = {"progress": progress.to_json()}
+            metadata = {"progress": progress.to_json()} | self._reading()
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
