@@ -452,12 +452,17 @@ class Network(Module):
         return self._input.table(self.layers[0])
 
     def start_state(self, batch_size: int = 1) -> State:
-        """The state before a text: `start` in every row, or zeros without one.
+        """Return the state before a text: `start` in every row, or zeros without one.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number B of rows.
 
         Returns
         -------
         State
-            A copy, of shape (L, batch_size, H).
+            A copy.
         """
         if self.start is None:
             return self.zero_state(batch_size)

@@ -42,6 +42,8 @@ class Corpus:
         Stream and statistics of "train" and of splits with a text of their own.
     fractions : mapping of str to float
         Splits that are cut off the end of "train", in order.
+    reading : Reading or None
+        How its files were read; None for a corpus that was not made from files.
 
     Attributes
     ----------
@@ -50,7 +52,6 @@ class Corpus:
     unknown_rate : float
         Fraction of the sources' symbols that are not in the vocabulary, over all splits.
     reading : Reading or None
-        How its files were read; None for a corpus that was not made from files.
 
     Examples
     --------
@@ -290,10 +291,23 @@ class Corpus:
         return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
 
     def unknown_token_rate(self, split: str) -> float | None:
-        """Fraction of a split's tokens that are unknown, 0 to 1.
+        """Return the fraction of a split's tokens that are unknown.
 
-        None if there are unknown symbols in the corpus that cannot be found in its tokens,
-        because the vocabulary has no `unk_id`.
+        Parameters
+        ----------
+        split : str
+            "train", or one that was requested.
+
+        Returns
+        -------
+        float or None
+            0 to 1. None if there are unknown symbols in the corpus that cannot be found in its
+            tokens, because the vocabulary has no `unk_id`.
+
+        Raises
+        ------
+        ValueError
+            There is no such split.
         """
         stream = self._split(split)
         if not self.unknown_rate:

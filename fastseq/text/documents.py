@@ -70,11 +70,26 @@ class Reading:
         return self.documents not in (None, "files")
 
     def to_json(self) -> str:
+        """Write all fields as a JSON object.
+
+        Returns
+        -------
+        str
+        """
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Rebuild what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            From `to_json`.
+
+        Returns
+        -------
+        Reading
 
         Raises
         ------
@@ -94,23 +109,43 @@ def read_documents(
     errors: str = "strict",
     reading: Reading | None = None,
 ) -> Iterator[Iterator[str]]:
-    """Yield one stream of text per document; each but the last file ends in `separator`.
+    r"""Yield one stream of text per document; each but the last file ends in `separator`.
 
     Parameters
     ----------
     paths : sequence of Path
-    strip_licence, errors
-        See `read_chunks`.
+        Files; see `read_chunks`.
+    strip_licence : bool
+        Leave out Project Gutenberg's header and footer.
     separator : str
         Text between two files; after every document where a file holds several.
+    errors : {"strict", "surrogateescape"}
+        Treatment of bytes that are not UTF-8; see `read_chunks`.
     reading : Reading, optional
         By default files are UTF-8, and each is one stream.
 
+    Yields
+    ------
+    iterator of str
+        Pieces of a document's text.
+
     Raises
     ------
+    OSError
+        A file cannot be read.
     TextError
         As `read_chunks`; also for a line or field of more than 16 million characters, and for
         comma-separated values that are malformed or lack the column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.text import Reading, read_documents
+    >>> path = Path("names.csv")
+    >>> path.write_text("name,ship\nNemo,Nautilus\nAhab,Pequod\n")
+    36
+    >>> ["".join(pieces) for pieces in read_documents([path], reading=Reading("csv:name"))]
+    ['Nemo\n', 'Ahab\n']
     """
     reading = Reading() if reading is None else reading
     for n, path in enumerate(paths, start=1):

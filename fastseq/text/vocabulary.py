@@ -423,12 +423,17 @@ class Vocabulary(ABC):
         return float(np.mean(array == self.unk_id))
 
     def spelling_bits(self, text: str) -> float | None:
-        """Code length of the symbols of a text that are not in the vocabulary.
+        """Return the code length of the symbols of a text that are not in the vocabulary.
 
         A model gives an unknown symbol only the probability of `unk_id`, which says nothing
         about how it is spelt. Together with this length the text could be decoded. An unknown
         character takes log₂ 1,114,112 = 20.1 bits, one code point of all that there are; an
         unknown word as many as `Spelling` needs, which knows the words of the vocabulary.
+
+        Parameters
+        ----------
+        text : str
+            A text.
 
         Returns
         -------
@@ -438,11 +443,10 @@ class Vocabulary(ABC):
 
         Examples
         --------
-        >>> vocabulary = Vocabulary.words("the sea the ship")
-        >>> vocabulary.spelling_bits("the sea")
-        0.0
-        >>> vocabulary.spelling_bits("the heap") > 8
-        True
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.words("the sea the ship")
+        >>> vocabulary.spelling_bits("the sea"), vocabulary.spelling_bits("the heap") > 8
+        (0.0, True)
         """
         unknown = self.lookup(text) < 0
         if not unknown.any():
@@ -457,10 +461,19 @@ class Vocabulary(ABC):
         return math.log2(CODE_POINTS)
 
     def character_count(self, text: str) -> int:
-        """Number of characters that the text's tokens stand for.
+        """Return the number of characters that the text's tokens stand for.
 
         For words it is the length of the text with one space between two words, since tokens
         of words leave the amount of white space open.
+
+        Parameters
+        ----------
+        text : str
+            A text.
+
+        Returns
+        -------
+        int
         """
         return len(text)
 
