@@ -18,6 +18,7 @@ from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
+from .start import mean_start_state
 
 
 class LanguageModel(Network):
@@ -80,6 +81,33 @@ class LanguageModel(Network):
             raise TypeError("config: expected no further arguments beside a ModelConfig")
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
+
+    def learn_start(self, tokens: ArrayLike) -> None:
+        """Set the state in which texts start to the mean of that before starts in `tokens`.
+
+        Samples, scores and evaluations start in it. A text starts after the end of a document,
+        or of a line without documents. `Trainer` calls this with the training text whenever it
+        saves or samples; call it after training in another way, and again when the weights
+        have changed. Without it texts start from zeros, a state in which no line or document
+        starts in training, and samples often start with an unlikely character.
+
+        Parameters
+        ----------
+        tokens : array_like of shape (n,), integer
+            The text that the model is trained on. If the vocabulary has no end of a line or
+            document, or none is found here, texts start from zeros.
+
+        Examples
+        --------
+        >>> from fastseq.text import Vocabulary
+        >>> vocabulary = Vocabulary.characters("Ada\\nEmmy\\n")
+        >>> lm = LanguageModel(vocabulary, hidden_size=8)
+        >>> lm.learn_start(vocabulary.encode("Ada\\nEmmy\\n" * 20))
+        >>> lm.start_state().h.shape
+        (1, 1, 8)
+        """
+        end = sampling.end_token(self.vocabulary)
+        self.start = None if end is None else mean_start_state(self, np.asarray(tokens), end)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -252,7 +280,7 @@ class LanguageModel(Network):
         count : int
             Number of rows, each of which continues the prime on its own.
         state : State or None
-            State of one row before the prime, None for zeros; it is not modified.
+            State of one row before the prime, None for `start_state`; it is not modified.
         seed : int or None
             The same seed gives the same tokens. None takes a fresh one.
         **options : Any
@@ -364,7 +392,7 @@ class LanguageModel(Network):
 
     def evaluate(
         self,
-        text: str | ArrayLike,
+        text: str | Sequence[str] | ArrayLike,
         carry_state: bool = True,
         *,
         batch_size: int = 1,
@@ -374,14 +402,17 @@ class LanguageModel(Network):
 
         Parameters
         ----------
-        text : str, or array_like of shape (n,) and integers
-            A str is a whole document: if the vocabulary has a token for the end of a document,
-            that is predicted, too.
+        text : str, list of str, or array_like of shape (n,) and integers
+            A str is a whole text: it starts as the texts of `sample` do, and all its tokens are
+            predicted, with the end of the document if the vocabulary has a token for it. A list
+            has documents, which are read one after another as in training. Ids are a part
+            of a text: their first token is given, and the state before it is zero, as in
+            validation by `Trainer`.
         carry_state : bool
-            Keep the state from window to window; otherwise each window starts from zero.
+            Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
-            Number of parallel streams in which the text is read. Each starts from zero, so
-            more streams are faster but score slightly worse.
+            Number of parallel streams in which the text is read. Each starts without the
+            text before it, so more streams are faster but score slightly worse.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
 
@@ -395,7 +426,8 @@ class LanguageModel(Network):
         TypeError
             `text` is neither a str nor an array of integers.
         ValueError
-            A text of fewer than 2 tokens.
+            A str without any token, fewer than 2 ids, or documents for a model that was
+            trained without.
         IndexError
             A token that is not in the vocabulary.
 
@@ -406,7 +438,7 @@ class LanguageModel(Network):
         >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
         >>> evaluation = lm.evaluate("to be or not")
         >>> evaluation.tokens, 5 < evaluation.perplexity < 15  # of 8 tokens; a guess has 8
-        (11, True)
+        (12, True)
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
@@ -480,4 +512,5 @@ class LanguageModel(Network):
         """
         lm = cls(opened.vocabulary, opened.config)
         lm.load_state_dict(opened.weights)
+        lm.start = opened.start
         return lm

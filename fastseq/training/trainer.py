@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_model
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
@@ -86,7 +86,8 @@ class Trainer:
         Position of the run.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
-        validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
+        validation), their bits_per_character (unknown characters cost 20.1 bits each),
+        bits_per_byte or perplexity, learning_rate,
         gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
         in nats per token.
 
@@ -275,6 +276,7 @@ class Trainer:
         self._tick()
         if not np.isfinite([np.sum(p.data, dtype=np.float64) for p in self.lm.parameters()]).all():
             raise self._diverged("weights are no longer finite")
+        self._learn_start()
         self._run.sync_metrics()
         TrainingState(
             self.config,
@@ -283,8 +285,16 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-        ).save(self.lm, self._run.last)
+        ).save(self.lm, self._run.last, self._reading())
         self._saved_at = time.monotonic()
+
+    def _reading(self) -> dict[str, str]:
+        """Metadata from which texts can be read in the same way."""
+        reading = self.corpus.reading
+        return {} if reading is None else {READING: reading.to_json()}
+
+    def _learn_start(self) -> None:
+        self.lm.learn_start(self.corpus.tokens("train"))
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -319,6 +329,7 @@ class Trainer:
             if self._run is not None:
                 self._open_run(self._run)
             stack.callback(self._notify, "ended")
+            stack.callback(self._learn_start)
             self._notify("started")
             self._clock = time.monotonic()  # the preparations do not count
             self._throughput = Throughput(self._clock, self.progress.tokens)
@@ -458,6 +469,7 @@ class Trainer:
 
     def _sample(self) -> str:
         config = self.config
+        self._learn_start()
         return self.lm.sample(
             config.sample_prime, config.sample_length,
             temperature=config.sample_temperature, seed=self.progress.step,
@@ -496,7 +508,8 @@ class Trainer:
         progress.best_loss, progress.best_step = loss, progress.step
         progress.validations_without_improvement = 0
         if self._run is not None:
-            metadata = {"progress": progress.to_json()}
+            self._learn_start()
+            metadata = {"progress": progress.to_json()} | self._reading()
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
@@ -505,7 +518,7 @@ class Trainer:
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= validation_figures(valid_loss, self.lm.vocabulary)
+            record |= validation_figures(valid_loss, self.corpus)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         self._throughput = Throughput(self._clock, progress.tokens)
@@ -524,7 +537,7 @@ class Trainer:
         """
         progress = self.progress
         return {
-            **training_figures(progress, len(self._batches), self.lm.vocabulary),
+            **training_figures(progress, len(self._batches), self.corpus),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
             "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),
