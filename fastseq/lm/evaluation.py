@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..text import Batches, Corpus, TextError, Vocabulary
 from .network import Network
 from .sampling import start_token
+from .streams import Streams
 
 WINDOW = 128
 # A start without context costs about ten nats: with this many tokens, 0.001 nats per token.
@@ -68,6 +70,8 @@ def evaluate(
     carry_state: bool,
     batch_size: int,
     seq_length: int,
+    overlap: int = 0,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Evaluate as described at `LanguageModel.evaluate`."""
     ids = as_tokens(vocabulary, text)
@@ -75,9 +79,8 @@ def evaluate(
         ids = np.append(ids, vocabulary.eod_id)
     if len(ids) < 2:
         raise ValueError(f"text: expected at least 2 tokens, got {len(ids)}")
-    streams = min(batch_size, len(ids) - 1)
-    batches = Batches(ids, streams, min(seq_length, (len(ids) - 1) // streams))
-    nats = mean_loss(network, batches, carry_state)
+    streams = Streams(ids, batch_size, overlap if carry_state else 0)
+    nats = streams.mean_loss(network, seq_length, carry_state, progress)
     characters = len(text if isinstance(text, str) else vocabulary.decode(ids))
     bits = nats * len(ids) / math.log(2)
     return Evaluation(
@@ -85,7 +88,7 @@ def evaluate(
         bits_per_character=bits / characters if characters else math.inf,
         perplexity=perplexity(nats),
         unknown_rate=vocabulary.unknown_rate(ids),
-        tokens=batches.token_count,
+        tokens=len(ids) - 1,
     )
 
 
