@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
+
+from tqdm import tqdm
 
 from .. import backend
 
@@ -69,3 +73,24 @@ def add_json(group: Any) -> None:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
+
+
+@contextmanager
+def progress_bar(text: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the block takes more than a second.
+
+    Yields
+    ------
+    callable
+        To be called with the number of tokens done so far, and of all.
+    """
+    with tqdm(
+        desc=text, total=1, unit=" tokens", unit_scale=True, delay=1.0, leave=False,
+        dynamic_ncols=True, disable=None,
+    ) as bar:  # fmt: skip
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -5,6 +5,7 @@ from .batches import Batches
 from .corpus import Corpus
 from .datasets import Dataset
 from .reading import TextError, find_sources, read_chunks, read_documents, read_text
+from .sources import Sources
 from .store import cache_dir
 from .vocabulary import Vocabulary
 
@@ -12,6 +13,7 @@ __all__ = [
     "Batches",
     "Corpus",
     "Dataset",
+    "Sources",
     "TextError",
     "Vocabulary",
     "cache_dir",

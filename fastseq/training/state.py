@@ -88,6 +88,8 @@ class TrainingState:
         Hidden state at the start of the next window.
     corpus : str
         The corpus's fingerprint.
+    texts : str
+        The training texts in a few words; empty if unknown.
     """
 
     config: TrainingConfig
@@ -96,6 +98,7 @@ class TrainingState:
     random: dict[str, Any]
     state: State | None
     corpus: str
+    texts: str = ""
 
     def save(self, lm: LanguageModel, path: Path) -> None:
         """Write model and training state to one file."""
@@ -109,6 +112,7 @@ class TrainingState:
             "optimizer": json.dumps(self.optimizer["param_groups"]),
             "random": json.dumps(self.random),
             "corpus": self.corpus,
+            "texts": self.texts,
         }
         save_model(lm, lm.vocabulary, path, tensors, metadata)
 
@@ -133,6 +137,7 @@ class TrainingState:
                 json.loads(metadata["random"]),
                 _hidden_state(checkpoint),
                 metadata["corpus"],
+                metadata.get("texts", ""),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             message = f"{checkpoint.path}: no training run to resume: {error!r}"

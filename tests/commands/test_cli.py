@@ -2,80 +2,21 @@
 
 import argparse
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from small import TEXT, TINY
 
-from fastseq import cli, get_num_threads, set_num_threads
-from fastseq.cli import main, make_parser
+from fastseq import get_num_threads
+from fastseq.cli import make_parser
 from fastseq.lm import LanguageModel, ModelConfig, checkpoint
 from fastseq.storage.tensorfile import read_tensors
 from fastseq.text import Vocabulary
 from fastseq.training.state import TrainingState
-
-TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
-TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-length", "8", "--steps", "20"]
-
-
-@pytest.fixture(autouse=True)
-def _stay(tmp_path, monkeypatch):
-    """Run in an empty folder, and restore the number of threads."""
-    monkeypatch.chdir(tmp_path)
-    # Subprocesses use the same fastseq.
-    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
-
-
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def fastseq(capsys):
-    """Run a command: status, lines of stdout, lines of stderr."""
-
-    def run(*arguments):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # argparse
-            status = end.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
-
-
-@pytest.fixture
-def refused(fastseq):
-    """Run a command that must fail with one line; return that line."""
-
-    def run(*arguments, status=2):
-        got, _, err = fastseq(*arguments)
-        assert (got, err.count("\n")) == (status, 1), err
-        return err
-
-    return run
-
-
-@pytest.fixture
-def model(fastseq, text):
-    """A run directory with a small trained model."""
-    status, _, err = fastseq("train", text, "--out", "run", *TINY)
-    assert status == 0, err
-    return "run"
-
 
 # -- help ------------------------------------------------------------------------------------
 
@@ -216,53 +157,6 @@ def test_a_file_that_cannot_grow_is_named(text):
     )  # fmt: skip
     expected = "fastseq train: error: run/last.safetensors: File too large\n"
     assert (done.returncode, done.stderr) == (1, expected)
-
-
-# -- signals and pipes -----------------------------------------------------------------------
-
-
-def test_a_closed_pipe_is_silent(text):
-    command = [sys.executable, "-m", "fastseq", "reproduce", "--corpus", str(text)]
-    command += ["--updates", "2000", "--hidden-size", "4", "--seq-length", "5"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() == 141
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_training_run_can_be_resumed(number, status, text, fastseq, tmp_path):
-    command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "run", *TINY]
-    command += ["--steps", "1000000", "--log-every", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert any("step 2" in line for line in process.stderr)
-        process.send_signal(number)
-        start = time.monotonic()
-        rest = process.stderr.read()
-        assert process.wait() == status
-        assert time.monotonic() - start < 2
-    assert "Traceback" not in rest
-    done = json.loads(fastseq("info", tmp_path / "run", "--json")[1])["progress"]["step"]
-    assert done > 0
-    arguments = ["--resume", "--steps", done + 5]
-    assert fastseq("train", text, "--out", "run", *arguments)[0] == 0
-    facts = json.loads(fastseq("info", tmp_path / "run/last.safetensors", "--json")[1])
-    assert facts["progress"]["step"] == done + 5
-
-
-def test_ctrl_c_in_a_reproduction(text):
-    command = [sys.executable, "-m", "fastseq", "reproduce", "--corpus", str(text)]
-    command += ["--updates", "1000000", "--hidden-size", "4", "--seq-length", "5"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert any("update" in line for line in process.stdout)
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.stderr.read() == "fastseq reproduce: error: interrupted\n"
-        assert process.wait() == 130
-    assert not os.path.exists("reproduction/results.json")
 
 
 # -- commands --------------------------------------------------------------------------------
@@ -409,13 +303,6 @@ def test_resume_reads_its_checkpoint_once(fastseq, model, text, monkeypatch):
     assert fastseq("train", text, "--out", model, "--resume", "--steps", "22")[0] == 0
     expected = ("read_tensors", "from_json", "__post_init__", "from_checkpoint")
     assert calls == dict.fromkeys(expected, 1)
-
-
-def test_resume_says_that_the_budget_was_used_up(fastseq, model, text):
-    status, out, _ = fastseq("train", text, "--out", model, "--resume", *TINY)
-    assert status == 0
-    assert "Nothing to do" in out
-    assert "step 20" in out
 
 
 def test_a_directory_in_use_is_refused_before_the_texts_are_read(refused, model, tmp_path):
