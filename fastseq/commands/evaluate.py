@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from pathlib import Path
 
-from ..lm import LanguageModel
+from ..lm import Evaluation, LanguageModel
 from ..text import find_sources, read_text
-from .options import add_json, add_model, add_threads, not_empty, print_json, use_threads
+from .options import (
+    add_json,
+    add_model,
+    add_threads,
+    not_empty,
+    print_json,
+    progress_bar,
+    use_threads,
+)
+
+STREAMS, OVERLAP = 32, 512
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -16,9 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "paths", nargs="+", type=not_empty, metavar="FILE", help="file, folder or glob pattern"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N",
-        help="parallel streams to read a text in: faster, with slightly worse scores "
-        "(default: %(default)s)",
+        "--batch-size", type=int, default=STREAMS, metavar="N",
+        help="parallel streams to read a text in, which is faster. Each but the first reads "
+        f"{OVERLAP} tokens before its part for context, so that the figures hardly differ from "
+        "those of 1, which reads the text once from start to end (default: %(default)s)",
     )  # fmt: skip
     add_json(parser)
     add_threads(parser)
@@ -29,18 +41,27 @@ def run(args: Namespace) -> None:
     lm = LanguageModel.load(args.model)
     scores = {}
     for path in find_sources(args.paths):
-        text = read_text(path, errors=lm.vocabulary.text_errors)
-        try:
-            score = lm.evaluate(text, batch_size=args.batch_size)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        score = _evaluated(lm, path, args.batch_size)
         scores[str(path)] = asdict(score)
         if not args.json:
-            print(
-                f"{path}: {score.nats_per_token:.4f} nats per token, "
-                f"{score.bits_per_character:.4f} bits per character, "
-                f"perplexity {score.perplexity:.4g}, {score.unknown_rate:.2%} unknown, "
-                f"{score.tokens:,} tokens"
-            )
+            print(_line(path, score), flush=True)
     if args.json:
         print_json(scores)
+
+
+def _evaluated(lm: LanguageModel, path: Path, batch_size: int) -> Evaluation:
+    text = read_text(path, errors=lm.vocabulary.text_errors)
+    try:
+        with progress_bar(path.name) as progress:
+            return lm.evaluate(text, batch_size=batch_size, overlap=OVERLAP, progress=progress)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _line(path: Path, score: Evaluation) -> str:
+    return (
+        f"{path}: {score.nats_per_token:.4f} nats per token, "
+        f"{score.bits_per_character:.4f} bits per character, "
+        f"perplexity {score.perplexity:.4g}, {score.unknown_rate:.2%} unknown, "
+        f"{score.tokens:,} tokens"
+    )
