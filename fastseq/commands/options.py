@@ -76,8 +76,8 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def progress_bar(text: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while the block takes more than a second.
+def progress_bar(text: str = "", delay: float = 1.0) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the block runs, if it takes more than `delay` seconds.
 
     Yields
     ------
@@ -85,8 +85,8 @@ def progress_bar(text: str = "") -> Iterator[Callable[[int, int], None]]:
         To be called with the number of tokens done so far, and of all.
     """
     with tqdm(
-        desc=text, total=1, unit=" tokens", unit_scale=True, delay=1.0, leave=False,
-        dynamic_ncols=True, disable=None,
+        desc=text, unit=" tokens", unit_scale=True, leave=False, delay=delay,
+        mininterval=min(delay, 0.1), dynamic_ncols=True, disable=None,
     ) as bar:  # fmt: skip
 
         def show(done: int, total: int) -> None:

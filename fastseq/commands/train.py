@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def run(args: Namespace) -> int:
         history = trainer.fit()
     except KeyboardInterrupt:
         return _stopped(trainer, out, signal.SIGINT)
-    except SystemExit:  # see `Trainer.fit`
-        return _stopped(trainer, out, signal.SIGTERM)
+    except SystemExit as end:  # see `Trainer.fit`
+        return _stopped(trainer, out, int(end.code or 0) - 128)
     _draw(history, out / PICTURE)
     print(finished(trainer, out))
     return 0
@@ -53,7 +54,8 @@ def run(args: Namespace) -> int:
 
 def _stopped(trainer: Trainer, out: Path, number: int) -> int:
     """Say how to go on; return the exit status of a process that a signal has ended."""
-    print(interrupted(trainer, out, number), file=sys.stderr)
+    with suppress(OSError):  # the terminal may be gone
+        print(interrupted(trainer, out, number), file=sys.stderr)
     return 128 + number
 
 

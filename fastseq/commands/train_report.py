@@ -19,13 +19,13 @@ def opening(trainer: Trainer, out: Path) -> str:
     """What is trained on what, and where."""
     corpus, step = trainer.corpus, trainer.progress.step
     unit = f"{TOKENS[corpus.vocabulary.level]}s"
-    train, valid = (len(corpus.splits[n]) if n in corpus.splits else 0 for n in ("train", "valid"))
-    held_out = f", {valid:,} to validate" if valid else ", none to validate"
+    sizes = {name: f"{len(stream):,}" for name, stream in corpus.splits.items()}
     unknown = f", {corpus.unknown_rate:.2%} unknown" if corpus.unknown_rate else ""
     return "\n".join([
-        f"Text   {corpus.sources}: {train:,} {unit} to train on{held_out}{unknown}",
-        f"Model  {model_in_words(trainer.lm.config)}; {len(corpus.vocabulary):,} {unit} in its "
-        f"vocabulary, {_parameters(trainer.lm):,} parameters",
+        f"Text   {corpus.sources}",
+        f"       {sizes['train']} {unit} to train on, {sizes.get('valid', 'none')} to validate, "
+        f"{len(corpus.vocabulary):,} different{unknown}",
+        f"Model  {model_in_words(trainer.lm.config)}, {_parameters(trainer.lm):,} parameters",
         f"Run    {out}, {_budget(trainer.config)}" + (f", from step {step:,}" if step else ""),
     ])  # fmt: skip
 
@@ -36,13 +36,14 @@ def _parameters(lm: LanguageModel) -> int:
 
 def _budget(config: TrainingConfig) -> str:
     name, amount = _amount(config)
-    return f"{amount:,} {name if amount != 1 else name.removesuffix('s')}"
+    return f"{amount:,} {name.removesuffix('s') if amount == 1 else name}"
 
 
 def _amount(config: TrainingConfig) -> tuple[str, float]:
     """Name and amount of the budget."""
     amounts = {name: getattr(config, name) for name in ("epochs", "steps", "minutes")}
-    return next((name, amount) for name, amount in amounts.items() if amount is not None)
+    name, amount = next((name, n) for name, n in amounts.items() if n is not None)
+    return name, int(amount) if amount == int(amount) else amount
 
 
 def nothing_to_do(trainer: Trainer, out: Path) -> str:

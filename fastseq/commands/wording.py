@@ -47,7 +47,7 @@ def _figure(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Such as "1 h 5 min", "3 min 20 s" or "1.5 s"."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

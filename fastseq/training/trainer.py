@@ -222,8 +222,9 @@ class Trainer:
     def fit(self) -> list[Record]:
         """Train until the budget is used up or early stopping ends the run.
 
-        Ctrl-C and SIGTERM end it after the current step: the checkpoint is saved, then
-        KeyboardInterrupt or SystemExit is raised. The model keeps the weights of the last step.
+        Ctrl-C, SIGTERM and SIGHUP end it after the current step: the checkpoint is saved, then
+        KeyboardInterrupt or SystemExit (with 128 plus the signal's number) is raised. The model
+        keeps the weights of the last step.
 
         Returns
         -------

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small import TEXT, TINY
+from small import TINY
 
 from fastseq import get_num_threads
 from fastseq.cli import make_parser
@@ -243,24 +243,6 @@ def test_bytes_that_are_no_text_are_trained_on(fastseq, refused, tmp_path):
     assert "invalid UTF-8 at byte 1" in refused("train", "latin.txt", "--out", "new", *TINY)
 
 
-def test_sample_is_what_the_model_gives(fastseq, model):
-    lm = LanguageModel.load(model)
-    options = ["--prime", "The ", "--length", "30", "--seed", "5", "--temperature", "0.5"]
-    expected = lm.sample("The ", 30, seed=5, temperature=0.5)
-    assert fastseq("sample", model, *options)[1] == expected + "\n"
-    assert fastseq("sample", model, *options, "--stream")[1] == expected + "\n"
-    several = json.loads(fastseq("sample", model, *options, "--count", 3, "--json")[1])
-    assert several["samples"] == lm.samples(3, "The ", 30, seed=5, temperature=0.5)
-
-
-def test_sample_reports_copied_text(fastseq, model, text):
-    options = ["--prime", "The cat sat", "--length", "0", "--novelty", text, "--json"]
-    (copied,) = json.loads(fastseq("sample", model, *options)[1])["copied"]
-    assert copied == {"tokens": 11, "text": "The cat sat"}
-    _, out, _ = fastseq("sample", model, *options[:-1])
-    assert out.endswith("longest copied run, 11 tokens: 'The cat sat'\n")
-
-
 @pytest.mark.parametrize(("level", "options", "message"), [
     ("char", ["--level", "word"], "level: the training run has 'char', got 'word'"),
     ("char", ["--vocabulary-size", "9"], "vocabulary_size: expected only for words, got 9"),
@@ -322,25 +304,6 @@ def test_options_of_the_optimizer_reach_it(fastseq, refused, text):
     for no_decay in ("-1", "inf", "nan"):
         assert "weight_decay" in refused("train", text, *TINY, "--weight-decay", no_decay)
     assert "plateau_factor" in refused("train", text, *TINY, "--plateau-factor", "2")
-
-
-def test_evaluate_is_what_the_model_gives(fastseq, model, text):
-    expected = LanguageModel.load(model).evaluate(TEXT)
-    scores = json.loads(fastseq("evaluate", model, text, "--json")[1])
-    assert scores[str(text)]["nats_per_token"] == expected.nats_per_token
-    assert f"{expected.nats_per_token:.4f} nats per token" in fastseq("evaluate", model, text)[1]
-
-
-def test_info_of_the_machine_and_of_a_model(fastseq, model):
-    machine = json.loads(fastseq("info", "--json")[1])
-    assert machine["backend"] in machine["available"]
-    assert re.search(rf"^backend +{machine['backend']}$", fastseq("info")[1], re.MULTILINE)
-    facts = json.loads(fastseq("info", model, "--json")[1])
-    assert facts["model"]["hidden_size"] == 8
-    assert facts["parameters"] == sum(p.size for p in LanguageModel.load(model).parameters())
-    assert facts["history"][-1]["step"] == 20
-    assert facts["progress"]["finished"]
-    assert "step 20" in fastseq("info", model)[1]
 
 
 def test_threads_are_set(fastseq, model):

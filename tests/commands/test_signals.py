@@ -24,6 +24,7 @@ def test_a_closed_pipe_is_silent(text):
 
 @pytest.mark.parametrize(("number", "word", "status"), [
     (signal.SIGINT, "Interrupted", 130), (signal.SIGTERM, "Terminated", 143),
+    (signal.SIGHUP, "Terminated", 129),
 ])  # fmt: skip
 def test_a_stopped_training_run_says_how_to_go_on(number, word, status, text, fastseq):
     command = [sys.executable, "-m", "fastseq", "train", str(text), "--out", "a run", *TINY]

@@ -97,7 +97,7 @@ def test_texts_are_found_again_from_any_folder(fastseq, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     status, out, err = fastseq("train", "--resume", "--out", "../run", "--steps", "25")
     assert status == 0, err
-    assert f"Text   2 files, a.txt to b.txt, {2 * len(TEXT) / 1000:.1f} kB: " in out
+    assert f"Text   2 files, a.txt to b.txt, {2 * len(TEXT) / 1000:.1f} kB\n" in out
     assert steps_of("../run") == 25
 
 
