@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -144,12 +144,16 @@ class LanguageModel(Network):
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[str]:
-        """Sample `count` texts in one batch; see `sample`."""
+        """Sample `count` texts in one batch; see `sample`.
+
+        `progress` is called now and then with the number of tokens drawn so far, and of all.
+        """
         settings = Sampling(**options)
         return sampling.sample_many(
-            self, self.vocabulary, count, prime, length, stop, seed, settings
+            self, self.vocabulary, count, prime, length, stop, seed, settings, progress
         )
 
     def sample_tokens(
@@ -211,6 +215,8 @@ class LanguageModel(Network):
         *,
         batch_size: int = 1,
         seq_length: int = evaluation.WINDOW,
+        overlap: int = 0,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Evaluation:
         """Evaluate how well the model predicts a text.
 
@@ -225,10 +231,17 @@ class LanguageModel(Network):
         carry_state : bool
             Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
-            Number of parallel streams in which the text is read. Each starts without the
-            text before it, so more streams are faster but score slightly worse.
+            Largest number of parallel streams in which the text is read, which is faster. Each
+            starts without the text before it, so that without an overlap more streams score
+            slightly worse.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
+        overlap : int
+            Tokens that each stream but the first reads before those that it scores. With a
+            few hundred the score hardly differs from that of one stream. A text is cut into
+            so few streams that each has three times as many.
+        progress : callable, optional
+            Called now and then with the number of tokens scored so far, and of all.
 
         Raises
         ------
@@ -238,8 +251,9 @@ class LanguageModel(Network):
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
+        check_int("overlap", overlap, 0)
         return evaluation.evaluate(
-            self, self.vocabulary, text, carry_state, batch_size, seq_length
+            self, self.vocabulary, text, carry_state, batch_size, seq_length, overlap, progress
         )
 
     # -- files -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple, TypedDict
@@ -276,12 +276,21 @@ def sample_many(
     stop: str | Sequence[str],
     seed: int | None,
     settings: Sampling,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[str]:
     """Sample as described at `LanguageModel.samples`."""
     stops = stop_strings(stop)
     check_int("count", count, 1)
     check_int("length", length, 0)
     prime_ids, read = prime_tokens(vocabulary, prime)
-    drawn = Decoder(network, read, count, settings, vocabulary, seed).draw(length)
-    texts = (continuation(vocabulary, prime_ids, row) for row in drawn.ids.tolist())
+    decoder = Decoder(network, read, count, settings, vocabulary, seed)
+    check_memory("count, length", count * length * _TOKEN_BYTES)
+    rows: list[list[int]] = [[] for _ in range(count)]
+    for start in range(0, length, decoder.chunk):
+        drawn = decoder.draw(min(decoder.chunk, length - start)).ids
+        for row, ids in zip(rows, drawn.tolist(), strict=True):
+            row.extend(ids)
+        if progress is not None:
+            progress(count * len(rows[0]), count * length)
+    texts = (continuation(vocabulary, prime_ids, row) for row in rows)
     return [prime + "".join(until_stop(text, stops)) for text in texts]
