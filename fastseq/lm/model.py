@@ -163,6 +163,7 @@ class LanguageModel(Network):
         *,
         count: int = 1,
         state: State | None = None,
+        allowed: ArrayLike | None = None,
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -176,6 +177,18 @@ class LanguageModel(Network):
             Tokens to draw for each of `count` rows.
         state : State, optional
             State of one row before the prime, by default `start_state`; it is not modified.
+        allowed : array_like of shape (V,), bool, optional
+            Tokens that may be drawn; by default all, apart from the unknown token without
+            ``allow_unk=True``.
+
+        Examples
+        --------
+        >>> from fastseq.text import Vocabulary
+        >>> lm = LanguageModel(Vocabulary.codes(128), hidden_size=4)
+        >>> digits = [chr(i).isdigit() for i in range(128)]
+        >>> drawn = lm.sample_tokens([65], 5, allowed=digits, seed=1)
+        >>> lm.vocabulary.decode(drawn.ids).isdigit()
+        True
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -183,7 +196,9 @@ class LanguageModel(Network):
         check_int("length", length, 0)
         check_int("count", count, 1)
         settings = Sampling(**options)
-        return Decoder(self, ids, count, settings, self.vocabulary, seed, state).draw(length)
+        mask = None if allowed is None else np.asarray(allowed)
+        decoder = Decoder(self, ids, count, settings, self.vocabulary, seed, state, mask)
+        return decoder.draw(length)
 
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
