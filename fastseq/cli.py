@@ -56,10 +56,10 @@ def run(args: Namespace) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 failed, 2 bad input, 130 interrupted, 141 pipe closed.
+        Exit status: 0, 1 failed, 2 bad input, 130 interrupted, 141 pipe closed, 143 terminated.
     """
     try:
-        args.run(args)
+        status: int | None = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
@@ -73,7 +73,7 @@ def run(args: Namespace) -> int:
         return _complain(args, _system_error(error), status)
     except (ValueError, ImportError) as error:
         return _complain(args, error, BAD_INPUT)
-    return 0
+    return status or 0
 
 
 def _complain(args: Namespace, message: object, status: int) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import secrets
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from ..lm import LanguageModel, Sampling, longest_copied_run
+from ..lm import LanguageModel, Sampling, longest_copied_run, open_checkpoint
 from ..text import Corpus
 from .options import (
     add_field,
@@ -16,6 +19,7 @@ from .options import (
     given,
     not_empty,
     print_json,
+    progress_bar,
     use_threads,
 )
 
@@ -51,11 +55,14 @@ def _add_prime_options(group: Any) -> None:
 
 
 def _add_choice_options(group: Any) -> None:
+    group.add_argument(
+        "--temperature", type=_temperatures, default=[Sampling.temperature], metavar="X,...",
+        help="how bold the choice is. Lower values keep to likely tokens and repeat themselves, "
+        "0 always takes the likeliest; higher values vary more and make more mistakes. Several "
+        "values, as in 0.5,0.8,1.1, show a sample of each with the same seed "
+        f"(default: {Sampling.temperature})",
+    )  # fmt: skip
     for name, text in (
-        (
-            "temperature",
-            "divides the logits; below 1 favours likely tokens, 0 takes the best",
-        ),
         ("top_k", "keep only the k likeliest tokens, 0: all"),
         ("top_p", "keep only the likeliest tokens that together reach this probability"),
         ("min_p", "keep only tokens with at least this fraction of the highest probability"),
@@ -65,30 +72,70 @@ def _add_choice_options(group: Any) -> None:
     add_field(group, Sampling, "allow_unk", "allow the unknown token", action="store_true")
 
 
+def _temperatures(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        message = f"expected numbers with commas between them, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
 def run(args: Namespace) -> None:
     use_threads(args)
-    lm = LanguageModel.load(args.model)
+    if args.stream and (args.count > 1 or args.json or args.novelty):
+        raise ValueError("stream: expected neither count, json nor novelty beside it")
+    several = len(args.temperature) > 1
+    if several and args.seed is None:
+        args.seed = secrets.randbelow(1 << 31)
     options = given(Sampling, args) | {"stop": args.stop, "seed": args.seed}
-    if args.stream:
-        if args.count > 1 or args.json or args.novelty:
-            raise ValueError("stream: expected neither count, json nor novelty beside it")
+    settings = [options | {"temperature": t} for t in args.temperature]
+    for values in settings:  # before any of them is sampled
+        Sampling(**{name: values[name] for name in values.keys() - {"stop", "seed"}})
+    lm = LanguageModel.load(args.model)
+    if args.json:
+        results = [_sampled(lm, args, values) for values in settings]
+        print_json({"seed": args.seed, "temperatures": results} if several else results[0])
+        return
+    for n, values in enumerate(settings):
+        if several:
+            print("\n" * bool(n) + f"=== temperature {values['temperature']:g}", flush=True)
+        show = _stream if args.stream else _print_samples
+        show(lm, args, values)
+    if several:
+        print(f"\n=== each with seed {args.seed}")
+
+
+def _stream(lm: LanguageModel, args: Namespace, options: dict[str, Any]) -> None:
+    try:
         for piece in lm.generate(args.prime, args.length, **options):
             print(piece, end="", flush=True)
+    finally:
         print()
-        return
-    texts = lm.samples(args.count, args.prime, args.length, **options)
-    copied = list(_copied(lm, texts, args.novelty)) if args.novelty else []
-    if args.json:
-        print_json({"samples": texts} | ({"copied": copied} if copied else {}))
-        return
-    print("\n---\n".join(texts))
-    for run in copied:
+
+
+def _print_samples(lm: LanguageModel, args: Namespace, options: dict[str, Any]) -> None:
+    result = _sampled(lm, args, options)
+    print("\n---\n".join(result["samples"]), flush=True)
+    for run in result.get("copied", ()):
         print(f"longest copied run, {run['tokens']} tokens: {run['text']!r}")
 
 
-def _copied(lm: LanguageModel, texts: list[str], paths: list[str]) -> Iterator[dict[str, Any]]:
+def _sampled(lm: LanguageModel, args: Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    """Samples at one temperature and, if requested, what they copy."""
+    with progress_bar() as progress:
+        texts = lm.samples(args.count, args.prime, args.length, progress=progress, **options)
+    result: dict[str, Any] = {"samples": texts}
+    if len(args.temperature) > 1:
+        result = {"temperature": options["temperature"]} | result
+    if args.novelty:
+        result["copied"] = list(_copied(lm, texts, args))
+    return result
+
+
+def _copied(lm: LanguageModel, texts: list[str], args: Namespace) -> Iterator[dict[str, Any]]:
     """Find the longest run of each sample's tokens that occurs in the files."""
-    known = Corpus.from_files(paths, lm.vocabulary).tokens()
+    reading = asdict(open_checkpoint(args.model).reading)
+    known = Corpus.from_files(args.novelty, lm.vocabulary, **reading).tokens()
     for text in texts:
         ids = lm.vocabulary.encode(text)
         run = longest_copied_run(ids, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..text import Batches, Corpus, TextError, Vocabulary
 from ..text.spelling import CODE_POINTS
-from .network import Network, State
+from .network import Network
 from .sampling import start_token
+from .streams import Streams
 
 WINDOW = 128
 # A start without context costs about ten nats: with this many tokens, 0.001 nats per token.
@@ -58,14 +59,12 @@ class Evaluation:
     tokens: int
 
 
-def mean_loss(
-    network: Network, batches: Batches, carry_state: bool = True, start: State | None = None
-) -> float:
-    """Mean loss over all windows, in nats per token, from the state `start` or zeros."""
-    total, state = 0.0, start
+def mean_loss(network: Network, batches: Batches) -> float:
+    """Mean loss over all windows, in nats per token."""
+    total, state = 0.0, None
     for inputs, targets in batches:
-        loss, end = network.loss(inputs, targets, state)
-        total, state = total + loss, end if carry_state else start
+        loss, state = network.loss(inputs, targets, state)
+        total += loss
     return total / batches.token_count
 
 
@@ -91,6 +90,8 @@ def evaluate(
     carry_state: bool,
     batch_size: int,
     seq_length: int,
+    overlap: int = 0,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Evaluate as described at `LanguageModel.evaluate`."""
     texts = _texts(text, vocabulary)
@@ -99,20 +100,18 @@ def evaluate(
     else:
         ids = _join(texts, vocabulary)
         read = np.concatenate([[start_token(vocabulary)], ids])
-    predicted = len(read) - 1
-    if predicted < 1:
+    if len(read) < 2:
         expected = "2 tokens" if texts is None else "1 token"
         raise ValueError(f"text: expected at least {expected}, got {len(ids)}")
-    streams = min(batch_size, predicted)
-    batches = Batches(read, streams, min(seq_length, predicted // streams))
-    start = None if texts is None else network.start_state(streams)
-    nats = mean_loss(network, batches, carry_state, start)
+    streams = Streams(read, batch_size, overlap if carry_state else 0)
+    start = None if texts is None else network.start_state(len(streams.starts))
+    nats = streams.mean_loss(network, seq_length, carry_state, progress, start)
     return Evaluation(
         nats_per_token=nats,
         bits_per_character=_bits_per_character(vocabulary, texts, ids, nats),
         perplexity=perplexity(nats),
         unknown_rate=vocabulary.unknown_rate(ids),
-        tokens=batches.token_count,
+        tokens=len(read) - 1,
     )
 
 

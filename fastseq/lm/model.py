@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -216,6 +216,7 @@ class LanguageModel(Network):
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[str]:
         """Sample several texts in one batch, which is faster than one after the other.
@@ -232,6 +233,8 @@ class LanguageModel(Network):
             Strings that end a text; the first one to be complete does, and is left out.
         seed : int or None
             The same seed gives the same texts. None takes a fresh one.
+        progress : callable or None
+            Called now and then with the number of tokens drawn so far, and of all.
         **options : Any
             The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
             allow_unk.
@@ -256,7 +259,7 @@ class LanguageModel(Network):
         """
         settings = Sampling(**options)
         return sampling.sample_many(
-            self, self.vocabulary, count, prime, length, stop, seed, settings
+            self, self.vocabulary, count, prime, length, stop, seed, settings, progress
         )
 
     def sample_tokens(
@@ -266,6 +269,7 @@ class LanguageModel(Network):
         *,
         count: int = 1,
         state: State | None = None,
+        allowed: ArrayLike | None = None,
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -283,6 +287,9 @@ class LanguageModel(Network):
             State of one row before the prime, None for `start_state`; it is not modified.
         seed : int or None
             The same seed gives the same tokens. None takes a fresh one.
+        allowed : array_like of shape (V,), bool, or None
+            Tokens that may be drawn; None for all, apart from the unknown token without
+            ``allow_unk=True``.
         **options : Any
             The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
             allow_unk.
@@ -307,6 +314,10 @@ class LanguageModel(Network):
         >>> drawn = lm.sample_tokens(vocabulary.encode("to"), length=10, count=3, seed=1)
         >>> drawn.ids.shape, bool((drawn.log_probs < 0).all())
         ((3, 10), True)
+        >>> letters = [token != " " for token in vocabulary.tokens]
+        >>> drawn = lm.sample_tokens([1], length=50, allowed=letters, seed=1)
+        >>> " " in vocabulary.decode(drawn.ids)
+        False
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -314,7 +325,9 @@ class LanguageModel(Network):
         check_int("length", length, 0)
         check_int("count", count, 1)
         settings = Sampling(**options)
-        return Decoder(self, ids, count, settings, self.vocabulary, seed, state).draw(length)
+        mask = None if allowed is None else np.asarray(allowed)
+        decoder = Decoder(self, ids, count, settings, self.vocabulary, seed, state, mask)
+        return decoder.draw(length)
 
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
@@ -397,6 +410,8 @@ class LanguageModel(Network):
         *,
         batch_size: int = 1,
         seq_length: int = evaluation.WINDOW,
+        overlap: int = 0,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Evaluation:
         """Measure how well the model predicts a text.
 
@@ -411,10 +426,17 @@ class LanguageModel(Network):
         carry_state : bool
             Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
-            Number of parallel streams in which the text is read. Each starts without the
-            text before it, so more streams are faster but score slightly worse.
+            Largest number of parallel streams in which the text is read, which is faster. Each
+            starts without the text before it, so that without an overlap more streams score
+            slightly worse.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
+        overlap : int
+            Tokens that each stream but the first reads before those that it scores. With a
+            few hundred the score hardly differs from that of one stream. A text is cut into
+            so few streams that each has three times as many.
+        progress : callable or None
+            Called now and then with the number of tokens scored so far, and of all.
 
         Returns
         -------
@@ -442,8 +464,9 @@ class LanguageModel(Network):
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
+        check_int("overlap", overlap, 0)
         return evaluation.evaluate(
-            self, self.vocabulary, text, carry_state, batch_size, seq_length
+            self, self.vocabulary, text, carry_state, batch_size, seq_length, overlap, progress
         )
 
     # -- files -----------------------------------------------------------------------------

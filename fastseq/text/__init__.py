@@ -6,6 +6,7 @@ from .corpus import Corpus
 from .datasets import Dataset
 from .documents import Reading, read_documents
 from .reading import TextError, find_sources, read_chunks, read_text
+from .sources import Sources
 from .store import cache_dir
 from .vocabulary import Vocabulary
 
@@ -14,6 +15,7 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Reading",
+    "Sources",
     "TextError",
     "Vocabulary",
     "cache_dir",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..checks import check_choice
 from .batches import Batches
 from .documents import Reading, gathered, read_documents
 from .reading import PathOrPaths, TextError, find_sources
+from .sources import Sources, file_checksum
 from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory, vocabulary_cached
 from .vocabulary import Policy, Vocabulary
 
@@ -44,6 +45,8 @@ class Corpus:
         Splits that are cut off the end of "train", in order.
     reading : Reading or None
         How its files were read; None for a corpus that was not made from files.
+    sources : Sources or None
+        The files and how they were read; None for a corpus that was not made from files.
 
     Attributes
     ----------
@@ -52,6 +55,7 @@ class Corpus:
     unknown_rate : float
         Fraction of the sources' symbols that are not in the vocabulary, over all splits.
     reading : Reading or None
+    sources : Sources or None
 
     Examples
     --------
@@ -70,9 +74,10 @@ class Corpus:
         vocabulary: Vocabulary,
         encoded: Mapping[str, Encoded],
         fractions: Mapping[str, float],
+        sources: Sources | None = None,
         reading: Reading | None = None,
     ) -> None:
-        self.vocabulary, self.reading = vocabulary, reading
+        self.vocabulary, self.sources, self.reading = vocabulary, sources, reading
         self.splits = {name: source.stream for name, source in encoded.items()}
         self.splits |= _cut(self.splits["train"], fractions)
         symbols = sum(source.symbols for source in encoded.values())
@@ -222,6 +227,12 @@ class Corpus:
         fractions = _fractions(splits)
         held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
+        # Everything that decides, beside files and vocabulary, which tokens come out.
+        read_as = {
+            **fractions, **asdict(reading), "policy": policy, "strip_licence": strip_licence,
+            "separator": separator,
+        }  # fmt: skip
+        recorded = Sources.of(files, read_as)
         options = _FileOptions(strip_licence, separator, reading)
         if not isinstance(vocabulary, Vocabulary):
             vocabulary = _make_vocabulary(vocabulary, files["train"], options)
@@ -234,7 +245,38 @@ class Corpus:
             name: _encode_files(sources, vocabulary, policy, options)
             for name, sources in files.items()
         }
-        return cls(vocabulary, encoded, fractions, reading)
+        return cls(vocabulary, encoded, fractions, recorded, reading)
+
+    @classmethod
+    def from_sources(
+        cls,
+        sources: Sources,
+        vocabulary: Vocabulary,
+        paths: PathOrPaths | None = None,
+        **options: Any,
+    ) -> Corpus:
+        """Read the files of a corpus again.
+
+        Parameters
+        ----------
+        sources : Sources
+        vocabulary : Vocabulary
+        paths : path-like or sequence of path-like, optional
+            The training files, where they have been moved.
+        **options
+            Arguments of `from_files` that differ, such as a moved file in ``valid``.
+
+        Raises
+        ------
+        FileNotFoundError, TextError
+            A file is missing or has changed.
+        """
+        replaced = {*options, *(() if paths is None else ("train",))}
+        for name in sources.files.keys() - replaced:
+            sources.check(name)
+        held_out = {name: sources.paths(name) for name in sources.files if name != "train"}
+        paths = sources.paths("train") if paths is None else paths
+        return cls.from_files(paths, vocabulary, **{**sources.options, **held_out, **options})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(stream):,}" for name, stream in self.splits.items())
@@ -427,12 +469,7 @@ def _cache_key(sources: list[Path], vocabulary: Vocabulary, options: dict[str, A
 
 
 def _contents(sources: list[Path]) -> list[tuple[bool, str]]:
-    return [(path.suffix == ".gz", _file_checksum(path)) for path in sources]
-
-
-def _file_checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [(path.suffix == ".gz", file_checksum(path)) for path in sources]
 
 
 def _checksum(facts: Any) -> str:

@@ -23,7 +23,7 @@ from ..text import Corpus
 from .callbacks import Callback, Console, TensorBoard
 from .config import TrainingConfig
 from .metrics import Record, Throughput, training_figures, validation_figures
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, recorded_texts
 from .signals import Stopped, StopRequest, stop_on_signals
 from .state import Progress, TrainingState
 
@@ -84,6 +84,8 @@ class Trainer:
     optimizer : fastseq.optim.Optimizer
     progress : Progress
         Position of the run.
+    saved_step : int or None
+        Step of the checkpoint from which `resume` would continue, if there is one.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
         validation), their bits_per_character (unknown characters cost 20.1 bits each),
@@ -123,6 +125,7 @@ class Trainer:
         self.out = None if out is None else Path(out)
         self.callbacks = [*callbacks, *([Console()] if console else [])]
         self.progress = Progress()
+        self.saved_step: int | None = None
         self.history: list[Record] = []
         if corpus.vocabulary != lm.vocabulary:
             raise ValueError(
@@ -149,7 +152,7 @@ class Trainer:
     def resume(
         cls,
         out: str | os.PathLike[str],
-        corpus: Corpus,
+        corpus: Corpus | None = None,
         callbacks: Iterable[Callback] = (),
         console: bool = True,
         **changes: Any,
@@ -163,8 +166,8 @@ class Trainer:
         ----------
         out : path-like
             The run directory.
-        corpus : Corpus
-            The same as before.
+        corpus : Corpus or None
+            The same as before; None reads it again from the same files.
         callbacks : iterable of Callback
             They are told what happens.
         console : bool
@@ -180,7 +183,9 @@ class Trainer:
         Raises
         ------
         FileNotFoundError
-            There is no checkpoint yet.
+            There is no checkpoint yet, or a text is missing.
+        TextError
+            A text has changed.
         CheckpointError
             The checkpoint is damaged, or belongs to another corpus.
         ValueError, TypeError
@@ -199,6 +204,13 @@ class Trainer:
         5
         """
         checkpoint = open_checkpoint(Path(out) / LAST)
+        if corpus is None:
+            sources = recorded_texts(out)
+            if sources is None:
+                raise ValueError(
+                    f"corpus: {os.fspath(out)} does not record its texts, expected them"
+                )
+            corpus = Corpus.from_sources(sources, checkpoint.vocabulary)
         return cls.from_checkpoint(checkpoint, corpus, callbacks, console, **changes)
 
     @classmethod
@@ -240,7 +252,11 @@ class Trainer:
         path = checkpoint.path
         saved = TrainingState.from_checkpoint(checkpoint)
         if saved.corpus != corpus.fingerprint():
-            raise CheckpointError(f"{path}: the corpus is not the one that training began with")
+            began = recorded_texts(path.parent)
+            difference = f" ({began}), got {corpus.sources}" if began and corpus.sources else ""
+            raise CheckpointError(
+                f"{path}: the corpus is not the one that training began with{difference}"
+            )
         config = saved.config.resumed(**changes)
         lm = LanguageModel.from_checkpoint(checkpoint)
         trainer = cls(lm, corpus, config, path.parent, callbacks, console)
@@ -254,6 +270,7 @@ class Trainer:
 
     def _restore(self, saved: TrainingState) -> None:
         self.progress, self._state, self._resuming = saved.progress, saved.state, True
+        self.saved_step = saved.progress.step
         self.lm.random.bit_generator.state = saved.random
         self.optimizer.load_state_dict(saved.optimizer)
         if self._state is not None:
@@ -285,8 +302,14 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
+            self._texts(),
         ).save(self.lm, self._run.last, self._reading())
+        self.saved_step = self.progress.step
         self._saved_at = time.monotonic()
+
+    def _texts(self) -> str:
+        """The training texts in a few words, for people who look at the model."""
+        return "" if self.corpus.sources is None else str(self.corpus.sources)
 
     def _reading(self) -> dict[str, str]:
         """Metadata from which texts can be read in the same way."""
@@ -301,8 +324,9 @@ class Trainer:
     def fit(self) -> list[Record]:
         """Train until the budget is used up or early stopping ends the run.
 
-        Ctrl-C and SIGTERM end it after the current step: the checkpoint is saved, then
-        KeyboardInterrupt or SystemExit is raised. The model keeps the weights of the last step.
+        Ctrl-C, SIGTERM and SIGHUP end it after the current step: the checkpoint is saved, then
+        KeyboardInterrupt or SystemExit (with 128 plus the signal's number) is raised. The model
+        keeps the weights of the last step.
 
         Returns
         -------
@@ -344,6 +368,8 @@ class Trainer:
     def _open_run(self, run: RunDirectory) -> None:
         if not self._resuming:
             run.check_unused()
+        run.record_texts(self.corpus.sources)  # they may have been moved
+        if not self._resuming:
             self.save()
         self._resuming = True
         self.history = run.start_metrics(self.progress.metrics_bytes)
@@ -494,6 +520,7 @@ class Trainer:
         self._throughput.exclude(time.monotonic() - began)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
+        self.progress.valid_unknown_rate = self.corpus.unknown_token_rate("valid")
         if self.progress.best_loss is None or loss < self.progress.best_loss:
             self._keep_best(loss)
         else:
@@ -509,8 +536,8 @@ class Trainer:
         progress.validations_without_improvement = 0
         if self._run is not None:
             self._learn_start()
-            metadata = {"progress": progress.to_json()} | self._reading()
-            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
+            about = {"progress": progress.to_json(), "texts": self._texts()} | self._reading()
+            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=about)
 
     def _record(self, valid_loss: float | None = None) -> None:
         """Record a line of metrics, with the validation loss if there is one."""

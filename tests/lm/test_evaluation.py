@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastseq.lm import LanguageModel
+from fastseq.lm.streams import Streams
 from fastseq.text import Vocabulary
 
 CHARACTERS = Vocabulary.characters("abcd \n")
@@ -81,6 +84,37 @@ def test_streams(lm):
     assert found.nats_per_token == pytest.approx(sum(streams) / 14, rel=1e-6)
 
 
+@given(st.integers(1, 500), st.integers(1, 40), st.integers(0, 30))
+def test_every_token_is_scored_once(targets, count, overlap):
+    streams = Streams(np.arange(targets + 1), count, overlap)
+    read = streams.starts[:, None] + np.arange(streams.length)
+    scored = np.arange(streams.length) >= streams.unscored[:, None]
+    assert sorted(read[scored]) == list(range(targets))
+    assert 1 <= len(streams.starts) <= count
+    assert (streams.unscored[1:] >= overlap).all()
+    assert read.size <= targets * (1 + 1 / 3) + count
+
+
+@pytest.mark.parametrize("streams", [2, 5])
+def test_an_overlap_gives_the_score_of_one_stream(lm, streams):
+    text = TEXT * 12
+    whole = lm.evaluate(text)
+    alone = lm.evaluate(text, batch_size=streams, overlap=0)
+    found = lm.evaluate(text, batch_size=streams, overlap=15)
+    assert found.tokens == whole.tokens == len(text)
+    error, uncorrected = (abs(e.nats_per_token - whole.nats_per_token) for e in (found, alone))
+    assert error < 1e-5 < uncorrected
+
+
+def test_progress_of_an_evaluation(lm):
+    calls = []
+    lm.evaluate(TEXT * 10, batch_size=3, overlap=4, progress=lambda *call: calls.append(call))
+    done, totals = zip(*calls, strict=True)
+    assert list(done) == sorted(done)
+    assert done[-1] == len(TEXT) * 10
+    assert set(totals) == {len(TEXT) * 10}
+
+
 def test_bits_per_character_of_words():
     vocabulary = Vocabulary.words("the sea the ship")
     lm = LanguageModel(vocabulary, hidden_size=2)
@@ -127,3 +161,17 @@ def test_too_short(lm):
     with pytest.raises(TypeError, match="text: expected str or integers"):
         lm.evaluate(np.zeros(3))
     assert lm.score("").shape == (0,)
+
+
+def test_documents_are_read_one_after_another():
+    vocabulary = CHARACTERS.with_documents()
+    lm, eod = LanguageModel(vocabulary, hidden_size=4, seed=1), vocabulary.eod_id
+    found = lm.evaluate(["ab", "c?", "d"])
+    ids = [eod, *vocabulary.encode("ab"), eod, *vocabulary.encode("c?"), eod,
+           *vocabulary.encode("d"), eod]  # fmt: skip
+    assert found.nats_per_token == lm.evaluate(np.array(ids)).nats_per_token
+    assert found.tokens == 8
+    bits = 8 * found.nats_per_token / math.log(2) + vocabulary.spelling_bits("?")
+    assert found.bits_per_character == pytest.approx(bits / 8)  # an end counts as a character
+    with pytest.raises(ValueError, match="no end of a document"):
+        LanguageModel(CHARACTERS, hidden_size=4).evaluate(["ab", "c"])

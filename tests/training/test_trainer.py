@@ -295,14 +295,17 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "\r" not in stream.getvalue()
 
 
-def test_progress_bar_on_a_terminal():
+def test_progress_bar_on_a_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     stream = Terminal()
-    make_trainer(callbacks=[Console(stream)]).fit()
+    trainer = make_trainer(callbacks=[Console(stream)])
+    monkeypatch.setattr(trainer, "budget_used", lambda: trainer.progress.step / 11.5)
+    trainer.fit()  # the last step ends a little after the budget
     assert "100%" in stream.getvalue()
+    assert "104%" not in stream.getvalue()
     assert "tokens/s" in stream.getvalue()
 
 
