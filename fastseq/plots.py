@@ -61,7 +61,9 @@ def require() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise PlotError(f"plots need matplotlib: pip install 'fastseq-rnn[plot]' ({error})") from None
+        raise PlotError(
+            f"plots need matplotlib: pip install 'fastseq-rnn[plot]' ({error})"
+        ) from None
 
 
 @dataclass(frozen=True)

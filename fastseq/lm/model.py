@@ -285,11 +285,11 @@ class LanguageModel(Network):
             Number of rows, each of which continues the prime on its own.
         state : State or None
             State of one row before the prime, None for `start_state`; it is not modified.
-        seed : int or None
-            The same seed gives the same tokens. None takes a fresh one.
         allowed : array_like of shape (V,), bool, or None
             Tokens that may be drawn; None for all, apart from the unknown token without
             ``allow_unk=True``.
+        seed : int or None
+            The same seed gives the same tokens. None takes a fresh one.
         **options : Any
             The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
             allow_unk.

@@ -43,10 +43,10 @@ class Corpus:
         Stream and statistics of "train" and of splits with a text of their own.
     fractions : mapping of str to float
         Splits that are cut off the end of "train", in order.
-    reading : Reading or None
-        How its files were read; None for a corpus that was not made from files.
     sources : Sources or None
         The files and how they were read; None for a corpus that was not made from files.
+    reading : Reading or None
+        Encoding and division into documents of its files; None for the same corpora.
 
     Attributes
     ----------
@@ -260,11 +260,17 @@ class Corpus:
         Parameters
         ----------
         sources : Sources
+            The record of another corpus.
         vocabulary : Vocabulary
+            The vocabulary of that corpus.
         paths : path-like or sequence of path-like, optional
             The training files, where they have been moved.
-        **options
+        **options : Any
             Arguments of `from_files` that differ, such as a moved file in ``valid``.
+
+        Returns
+        -------
+        Corpus
 
         Raises
         ------

@@ -58,7 +58,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Sources:
-    """The files of a corpus, and how they were read.
+    """The files of a corpus, and how they were read, so that they can be read again.
+
+    ``str(sources)`` names the training files in a few words.
 
     Attributes
     ----------
@@ -66,6 +68,19 @@ class Sources:
         By split: "train" and those that are files of their own.
     options : dict
         Keyword arguments of `Corpus.from_files` that are values for JSON.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import fastseq
+    >>> Path("poem.txt").write_text("Roses are red")
+    13
+    >>> corpus = fastseq.Corpus.from_files("poem.txt", fastseq.Vocabulary.bytes())
+    >>> print(corpus.sources)
+    poem.txt, 13 bytes
+    >>> again = fastseq.Corpus.from_sources(corpus.sources, corpus.vocabulary)
+    >>> again.fingerprint() == corpus.fingerprint()
+    True
     """
 
     files: dict[str, list[SourceFile]]
@@ -73,16 +88,56 @@ class Sources:
 
     @classmethod
     def of(cls, files: Mapping[str, Sequence[Path]], options: Mapping[str, Any]) -> Self:
-        """Record files as they are now."""
+        """Record files as they are now.
+
+        Parameters
+        ----------
+        files : mapping of str to sequence of Path
+            By split.
+        options : mapping of str to Any
+            Keyword arguments of `Corpus.from_files` that are values for JSON.
+
+        Returns
+        -------
+        Sources
+
+        Raises
+        ------
+        OSError
+            A file cannot be read.
+        """
         recorded = {name: [SourceFile.of(path) for path in paths] for name, paths in files.items()}
         return cls(recorded, dict(options))
 
     def check(self, split: str) -> None:
-        """Refuse files of a split that are missing or have changed; see `SourceFile.check`."""
+        """Refuse files of a split that are missing or have changed.
+
+        Parameters
+        ----------
+        split : str
+            "train", or another that is in `files`.
+
+        Raises
+        ------
+        FileNotFoundError, TextError
+            A file is missing; its contents have changed.
+        """
         for file in self.files[split]:
             file.check()
 
     def paths(self, split: str) -> list[str]:
+        """Return the files of a split.
+
+        Parameters
+        ----------
+        split : str
+            "train", or another that is in `files`.
+
+        Returns
+        -------
+        list of str
+            Absolute paths.
+        """
         return [file.path for file in self.files[split]]
 
     def __str__(self) -> str:
@@ -95,11 +150,32 @@ class Sources:
         return f"{len(files):,} files, {first} to {last}, {size}"
 
     def to_json(self) -> str:
+        """Write the record as a JSON object.
+
+        Returns
+        -------
+        str
+        """
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raise ValueError, TypeError or KeyError for anything but `to_json`'s text."""
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            From `to_json`.
+
+        Returns
+        -------
+        Sources
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            Anything else.
+        """
         values = json.loads(text)
         files = {n: [SourceFile(**file) for file in v] for n, v in values["files"].items()}
         return cls(files, dict(values["options"]))
