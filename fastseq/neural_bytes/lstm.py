@@ -133,8 +133,10 @@ class LSTM(Model):
             Σ −log(p[target] + 1e-12), in nats.
         cache : Cache
             For `backward`.
-        h_last, c_last : nested lists of shape (H, 1)
-            States after the window.
+        h_last : nested lists of shape (H, 1)
+            State h after the window.
+        c_last : nested lists of shape (H, 1)
+            State C after the window.
 
         Raises
         ------

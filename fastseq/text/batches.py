@@ -110,8 +110,10 @@ class Batches:
 
         Returns
         -------
-        inputs, targets : ndarray of shape (T, B), int64, C-contiguous
-            Tokens, and the token that follows each of them.
+        inputs : ndarray of shape (T, B), int64, C-contiguous
+            Tokens; each column is a stream.
+        targets : ndarray of shape (T, B), int64, C-contiguous
+            The token that follows each of them.
 
         Raises
         ------
