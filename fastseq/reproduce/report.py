@@ -44,7 +44,8 @@ th { font-size: .8rem; font-weight: 600; color: var(--muted); vertical-align: bo
      white-space: normal; line-height: 1.3; }
 th:first-child { padding-left: 0; text-align: left; }
 th:last-child, td:last-child { padding-right: 0; }
-tbody th { white-space: nowrap; font-size: 1rem; font-weight: 400; color: var(--ink); }
+tbody th { white-space: nowrap; vertical-align: baseline; font-size: 1rem; font-weight: 400;
+           color: var(--ink); }
 .times { max-width: 46rem; }
 .times td:last-child { font-weight: 700; color: var(--accent); }
 .losses { font-size: .9rem; }
@@ -119,7 +120,7 @@ def _models(count: int) -> str:
 
 
 def _times(results: Sequence[Result], settings: Settings) -> str:
-    heads = ["experiment", "published, s", "fastseq, s", "ratio"]
+    heads = ["experiment", "published,<br>seconds", "fastseq,<br>seconds", "ratio"]
     return _table(heads, [_time_cells(result, settings) for result in results])
 
 
