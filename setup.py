@@ -1,6 +1,7 @@
 """Compile the kernels: one Cython source, a module for each instruction set and number type."""
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -45,6 +46,9 @@ BUILDS = {
 # The processor that is compiled for; a cross build names it in _PYTHON_HOST_PLATFORM.
 MACHINE = sysconfig.get_platform().rpartition("-")[2]
 MACHINE = MACHINE.lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
+if MACHINE == "universal2":  # a Python for both of Apple's: each needs flags of its own
+    MACHINE = platform.machine()
+    os.environ.setdefault("ARCHFLAGS", f"-arch {MACHINE}")
 # Each build is compiled for both number types.
 DTYPES = {"float32": "", "float64": "#define FS_DOUBLE\n"}
 

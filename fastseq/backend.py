@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -255,6 +256,29 @@ def available_backends() -> list[str]:
     return list(_available())
 
 
+if sys.platform == "win32":
+
+    def _processor() -> str:
+        import winreg
+
+        place = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+elif sys.platform == "darwin":
+
+    def _processor() -> str:
+        import subprocess
+
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+else:
+
+    def _processor() -> str:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+        return names[0] if names else ""  # arm64 has none
+
+
 def cpu_name() -> str:
     """Return the processor's name, as the operating system gives it.
 
@@ -268,11 +292,10 @@ def cpu_name() -> str:
     >>> isinstance(backend.cpu_name(), str)
     True
     """
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    name = ""
+    with suppress(OSError):
+        name = _processor()
+    return name or platform.processor() or platform.machine()
 
 
 def show_config() -> dict[str, Any]:

@@ -81,12 +81,32 @@ def check_mapping(name: str, value: Any, *keys: str) -> None:
         raise ValueError(f"{name}: expected {', '.join(keys)}, got no {', '.join(missing)}")
 
 
-def physical_memory() -> int:
-    """Size of this machine's memory in bytes, or `sys.maxsize` where it is unknown."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return sys.maxsize
+if sys.platform == "win32":
+    import ctypes
+
+    class _MemoryStatus(ctypes.Structure):
+        """What `GlobalMemoryStatusEx` fills in: two numbers of 32 bits, seven of 64."""
+
+        _fields_ = (
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            ("total", ctypes.c_uint64),
+            ("others", ctypes.c_uint64 * 6),
+        )
+
+    def physical_memory() -> int:
+        """Size of this machine's memory in bytes, or `sys.maxsize` where it is unknown."""
+        status = _MemoryStatus(ctypes.sizeof(_MemoryStatus))
+        known = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return int(status.total) if known else sys.maxsize
+else:
+
+    def physical_memory() -> int:
+        """Size of this machine's memory in bytes, or `sys.maxsize` where it is unknown."""
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError):
+            return sys.maxsize
 
 
 def check_memory(names: str, nbytes: int) -> None:

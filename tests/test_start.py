@@ -41,8 +41,8 @@ def test_ctrl_c_during_imports_is_quiet(module, start, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
-    ("FASTSEQ_BACKEND", "foo", "FASTSEQ_BACKEND: expected one of auto, avx512, avx2, generic, "
-     "oracle, got 'foo'"),
+    ("FASTSEQ_BACKEND", "foo", "FASTSEQ_BACKEND: expected one of auto, avx512, avx2, neon, "
+     "generic, oracle, got 'foo'"),
 ])  # fmt: skip
 def test_a_wrong_environment_is_reported_on_one_line(name, value, message, start):
     assert start("info", **{name: value}) == (2, f"fastseq: error: {message}\n")

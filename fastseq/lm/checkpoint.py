@@ -40,7 +40,7 @@ class Checkpoint:
     tensors : dict of str to ndarray
         Weights, the state before a text under "start.h" and "start.c" if the model has one,
         and, under names that begin with "training.", the state of a training run.
-        Read-only views of the mapped file.
+        Read-only views of the contents, which are mapped where the system can.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Returns
     -------
     Checkpoint
-        Its tensors are read-only views of the mapped file.
+        Its tensors are read-only views of the contents, which are mapped where the system can.
 
     Raises
     ------

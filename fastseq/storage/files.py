@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,6 +84,40 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def read_replaceable(file: IO[bytes]) -> memoryview:
+    """Read a file that may be replaced while its contents are in use.
+
+    They are mapped, and read on first use; Windows, where a mapped file cannot be replaced,
+    reads them at once.
+
+    Parameters
+    ----------
+    file : file
+        Open for reading bytes; not empty.
+
+    Returns
+    -------
+    memoryview
+        Read-only.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastseq.storage.files import atomic_file, read_replaceable
+    >>> Path("notes.txt").write_bytes(b"old")
+    3
+    >>> with open("notes.txt", "rb") as file:
+    ...     content = read_replaceable(file)
+    >>> with atomic_file("notes.txt") as file:
+    ...     _ = file.write(b"new")
+    >>> bytes(content), Path("notes.txt").read_bytes()
+    (b'old', b'new')
+    """
+    if sys.platform == "win32":
+        return memoryview(file.read())
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _sync_directory(folder: Path) -> None:

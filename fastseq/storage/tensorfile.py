@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import atomic_file
+from .files import atomic_file, read_replaceable
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -73,7 +72,7 @@ class TensorFile:
     metadata : dict of str to str
         Text from the header.
     tensors : dict of str to ndarray
-        Read-only views of the mapped file.
+        Read-only views of the contents, which are mapped where the system can.
 
     Examples
     --------
@@ -154,7 +153,7 @@ def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> 
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
-    """Map a file that `write_tensors` made and verify every byte of it.
+    """Read a file that `write_tensors` made and verify every byte of it.
 
     Nothing is unpickled. No size in the header is trusted: the sizes must add up to the file's
     size before any array is made.
@@ -167,7 +166,7 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
     Returns
     -------
     TensorFile
-        Its tensors are read-only views of the mapped file.
+        Its tensors are read-only views of the contents, which are mapped where the system can.
 
     Raises
     ------
@@ -189,7 +188,7 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
             size = os.fstat(file.fileno()).st_size
             if size < 8:
                 raise CheckpointError(f"expected at least 8 bytes, got {size}")
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            content = read_replaceable(file)
         return _parse(content)
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: not a usable checkpoint: {error}") from None

@@ -261,6 +261,7 @@ def _map(file: IO[bytes], facts: dict[str, Any]) -> Encoded:
     if not facts["count"]:  # an empty file cannot be mapped
         return _encoded(np.empty(0, dtype), facts)
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
-    release = None if advice is None else partial(pages.madvise, advice)
+    release = None
+    if sys.platform != "win32":
+        release = partial(pages.madvise, mmap.MADV_DONTNEED)
     return _encoded(np.frombuffer(pages, dtype), facts, release)

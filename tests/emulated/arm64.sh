@@ -5,7 +5,7 @@
 #     tests/emulated/arm64.sh install   the packages that this needs (as root)
 #     tests/emulated/arm64.sh root      an arm64 Python with NumPy and pytest, kept in $FASTSEQ_ARM64_ROOT
 #     tests/emulated/arm64.sh ci        build, count multiply-adds, compare bits, a hundred tests
-#     tests/emulated/arm64.sh full      all tests of kernels and layers, for neon and generic
+#     tests/emulated/arm64.sh full      all tests of kernels and layers, for neon and generic: hours
 #
 # "ci" and "full" make the root if it is missing. $PYTHON has setuptools and Cython, and for the
 # comparison of bits NumPy, pytest and the kernels of this machine (avx2). Commands run in the root
@@ -24,7 +24,7 @@ step() {
 install() {
     apt-get update
     apt-get install -y --no-install-recommends qemu-user-static binfmt-support debootstrap \
-        gcc-aarch64-linux-gnu libc6-dev-arm64-cross unzip
+        debian-archive-keyring gcc-aarch64-linux-gnu libc6-dev-arm64-cross unzip
 }
 
 # Programs for arm64 then start as if they were programs for this processor.
@@ -45,8 +45,6 @@ make_root() {
     for package in "$root.packages"/var/cache/apt/archives/*.deb; do
         dpkg-deb -x "$package" "$root"
     done
-    mknod -m 666 "$root/dev/null" c 1 3
-    mknod -m 666 "$root/dev/urandom" c 1 9
     mkdir -p "$root/site" "$root/fastseq"
     tags=
     for tag in manylinux2014 manylinux_2_17 manylinux_2_24 manylinux_2_26 manylinux_2_27 \
@@ -59,7 +57,16 @@ make_root() {
         "numpy>=1.26" "safetensors>=0.5" "tqdm>=4.66" "pytest>=8" "hypothesis>=6.100"
     for wheel in "$root.wheels"/*.whl; do unzip -qo "$wheel" -d "$root/site"; done
     rm -rf "$root.packages" "$root.wheels"
+    chmod -R a+rX "$root" # so that a cache of CI can keep it
     touch "$root/complete"
+}
+
+# Only root can make these, hence they are not kept.
+make_devices() {
+    trap 'rm -f "$root/dev/null" "$root/dev/urandom"' EXIT
+    rm -f "$root/dev/null" "$root/dev/urandom"
+    mknod -m 666 "$root/dev/null" c 1 3
+    mknod -m 666 "$root/dev/urandom" c 1 9
 }
 
 # Run a command in the root: inside BUILD "COMMAND".
@@ -118,6 +125,7 @@ enable_emulation
 step "An arm64 root in $root"
 make_root
 test "$1" != root || exit 0
+make_devices
 
 step "Cross build"
 cross_build

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import platform
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,10 @@ def test_detection_agrees_with_the_operating_system(compiled_build, name):
         pytest.skip("no /proc/cpuinfo")
     flags = {flag for line in lines if line.startswith("flags") for flag in line.split()[2:]}
     assert _kernels.supported(name) == (NEEDS[name] <= flags)
+
+
+def test_neon_is_detected_on_arm64(compiled_build):
+    assert _kernels.supported("neon") == (platform.machine().lower() in ("arm64", "aarch64"))
 
 
 def signatures(module):

@@ -1,6 +1,7 @@
 """Reading: UTF-8 across blocks, errors with file and offset, removal of the licence."""
 
 import gzip
+import os
 
 import pytest
 from hypothesis import given
@@ -140,8 +141,11 @@ def test_sources_are_files_folders_and_patterns(tmp_path):
 
 
 def test_missing_sources_are_named(tmp_path):
-    (tmp_path / "none-linked.txt").symlink_to(tmp_path / "none.txt")
-    for name in "none.txt", "none*", "none-linked.txt":
+    names = ["none.txt", "none*"]
+    if os.name == "posix":  # Windows lets only administrators make links
+        (tmp_path / "none-linked.txt").symlink_to(tmp_path / "none.txt")
+        names.append("none-linked.txt")
+    for name in names:
         with pytest.raises(FileNotFoundError, match=r"none.*: no such file or folder"):
             find_sources(tmp_path / name)
     with pytest.raises(TextError, match=r"expected files ending in \.txt"):
