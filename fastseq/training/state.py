@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +38,8 @@ class Progress:
         Lowest validation loss, in nats per token.
     best_step : int
         Its step.
+    valid_unknown_rate : float or None
+        Fraction of the validation tokens that are unknown; see `Corpus.unknown_token_rate`.
     validations_without_improvement : int
         Validations since then.
     validated : int
@@ -73,6 +76,7 @@ class Progress:
     seconds: float = 0.0
     best_loss: float | None = None
     best_step: int = 0
+    valid_unknown_rate: float | None = 0.0
     validations_without_improvement: int = 0
     validated: int = 0
     rate_factor: float = 1.0
@@ -129,6 +133,8 @@ class TrainingState:
         Hidden state at the start of the next window.
     corpus : str
         The corpus's fingerprint.
+    texts : str
+        The training texts in a few words; empty if unknown.
     """
 
     config: TrainingConfig
@@ -137,9 +143,10 @@ class TrainingState:
     random: dict[str, Any]
     state: State | None
     corpus: str
+    texts: str = ""
 
-    def save(self, lm: LanguageModel, path: Path) -> None:
-        """Write model and training state to one file."""
+    def save(self, lm: LanguageModel, path: Path, about: Mapping[str, str]) -> None:
+        """Write model and training state to one file, with metadata `about` the texts."""
         tensors = {_OPTIMIZER + name: a for name, a in self.optimizer["state"].items()}
         if self.state is not None:
             named = self.state._asdict().items()
@@ -150,6 +157,8 @@ class TrainingState:
             "optimizer": json.dumps(self.optimizer["param_groups"]),
             "random": json.dumps(self.random),
             "corpus": self.corpus,
+            "texts": self.texts,
+            **about,
         }
         save_model(lm, lm.vocabulary, path, tensors, metadata)
 
@@ -174,6 +183,7 @@ class TrainingState:
                 json.loads(metadata["random"]),
                 _hidden_state(checkpoint),
                 metadata["corpus"],
+                metadata.get("texts", ""),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             message = f"{checkpoint.path}: no training run to resume: {error!r}"

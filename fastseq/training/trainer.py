@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_model
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
@@ -23,7 +23,7 @@ from ..text import Corpus
 from .callbacks import Callback, Console, TensorBoard
 from .config import TrainingConfig
 from .metrics import Record, Throughput, training_figures, validation_figures
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, recorded_texts
 from .signals import Stopped, StopRequest, stop_on_signals
 from .state import Progress, TrainingState
 
@@ -84,9 +84,12 @@ class Trainer:
     optimizer : fastseq.optim.Optimizer
     progress : Progress
         Position of the run.
+    saved_step : int or None
+        Step of the checkpoint from which `resume` would continue, if there is one.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
-        validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
+        validation), their bits_per_character (unknown characters cost 20.1 bits each),
+        bits_per_byte or perplexity, learning_rate,
         gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
         in nats per token.
 
@@ -122,6 +125,7 @@ class Trainer:
         self.out = None if out is None else Path(out)
         self.callbacks = [*callbacks, *([Console()] if console else [])]
         self.progress = Progress()
+        self.saved_step: int | None = None
         self.history: list[Record] = []
         if corpus.vocabulary != lm.vocabulary:
             raise ValueError(
@@ -148,7 +152,7 @@ class Trainer:
     def resume(
         cls,
         out: str | os.PathLike[str],
-        corpus: Corpus,
+        corpus: Corpus | None = None,
         callbacks: Iterable[Callback] = (),
         console: bool = True,
         **changes: Any,
@@ -162,8 +166,8 @@ class Trainer:
         ----------
         out : path-like
             The run directory.
-        corpus : Corpus
-            The same as before.
+        corpus : Corpus or None
+            The same as before; None reads it again from the same files.
         callbacks : iterable of Callback
             They are told what happens.
         console : bool
@@ -179,7 +183,9 @@ class Trainer:
         Raises
         ------
         FileNotFoundError
-            There is no checkpoint yet.
+            There is no checkpoint yet, or a text is missing.
+        TextError
+            A text has changed.
         CheckpointError
             The checkpoint is damaged, or belongs to another corpus.
         ValueError, TypeError
@@ -198,6 +204,13 @@ class Trainer:
         5
         """
         checkpoint = open_checkpoint(Path(out) / LAST)
+        if corpus is None:
+            sources = recorded_texts(out)
+            if sources is None:
+                raise ValueError(
+                    f"corpus: {os.fspath(out)} does not record its texts, expected them"
+                )
+            corpus = Corpus.from_sources(sources, checkpoint.vocabulary)
         return cls.from_checkpoint(checkpoint, corpus, callbacks, console, **changes)
 
     @classmethod
@@ -239,7 +252,11 @@ class Trainer:
         path = checkpoint.path
         saved = TrainingState.from_checkpoint(checkpoint)
         if saved.corpus != corpus.fingerprint():
-            raise CheckpointError(f"{path}: the corpus is not the one that training began with")
+            began = recorded_texts(path.parent)
+            difference = f" ({began}), got {corpus.sources}" if began and corpus.sources else ""
+            raise CheckpointError(
+                f"{path}: the corpus is not the one that training began with{difference}"
+            )
         config = saved.config.resumed(**changes)
         lm = LanguageModel.from_checkpoint(checkpoint)
         trainer = cls(lm, corpus, config, path.parent, callbacks, console)
@@ -253,6 +270,7 @@ class Trainer:
 
     def _restore(self, saved: TrainingState) -> None:
         self.progress, self._state, self._resuming = saved.progress, saved.state, True
+        self.saved_step = saved.progress.step
         self.lm.random.bit_generator.state = saved.random
         self.optimizer.load_state_dict(saved.optimizer)
         if self._state is not None:
@@ -275,6 +293,7 @@ class Trainer:
         self._tick()
         if not np.isfinite([np.sum(p.data, dtype=np.float64) for p in self.lm.parameters()]).all():
             raise self._diverged("weights are no longer finite")
+        self._learn_start()
         self._run.sync_metrics()
         TrainingState(
             self.config,
@@ -283,16 +302,31 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-        ).save(self.lm, self._run.last)
+            self._texts(),
+        ).save(self.lm, self._run.last, self._reading())
+        self.saved_step = self.progress.step
         self._saved_at = time.monotonic()
+
+    def _texts(self) -> str:
+        """The training texts in a few words, for people who look at the model."""
+        return "" if self.corpus.sources is None else str(self.corpus.sources)
+
+    def _reading(self) -> dict[str, str]:
+        """Metadata from which texts can be read in the same way."""
+        reading = self.corpus.reading
+        return {} if reading is None else {READING: reading.to_json()}
+
+    def _learn_start(self) -> None:
+        self.lm.learn_start(self.corpus.tokens("train"))
 
     # -- the loop --------------------------------------------------------------------------
 
     def fit(self) -> list[Record]:
         """Train until the budget is used up or early stopping ends the run.
 
-        Ctrl-C and SIGTERM end it after the current step: the checkpoint is saved, then
-        KeyboardInterrupt or SystemExit is raised. The model keeps the weights of the last step.
+        Ctrl-C, SIGTERM and SIGHUP end it after the current step: the checkpoint is saved, then
+        KeyboardInterrupt or SystemExit (with 128 plus the signal's number) is raised. The model
+        keeps the weights of the last step.
 
         Returns
         -------
@@ -319,6 +353,7 @@ class Trainer:
             if self._run is not None:
                 self._open_run(self._run)
             stack.callback(self._notify, "ended")
+            stack.callback(self._learn_start)
             self._notify("started")
             self._clock = time.monotonic()  # the preparations do not count
             self._throughput = Throughput(self._clock, self.progress.tokens)
@@ -333,6 +368,8 @@ class Trainer:
     def _open_run(self, run: RunDirectory) -> None:
         if not self._resuming:
             run.check_unused()
+        run.record_texts(self.corpus.sources)  # they may have been moved
+        if not self._resuming:
             self.save()
         self._resuming = True
         self.history = run.start_metrics(self.progress.metrics_bytes)
@@ -458,6 +495,7 @@ class Trainer:
 
     def _sample(self) -> str:
         config = self.config
+        self._learn_start()
         return self.lm.sample(
             config.sample_prime, config.sample_length,
             temperature=config.sample_temperature, seed=self.progress.step,
@@ -482,6 +520,7 @@ class Trainer:
         self._throughput.exclude(time.monotonic() - began)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
+        self.progress.valid_unknown_rate = self.corpus.unknown_token_rate("valid")
         if self.progress.best_loss is None or loss < self.progress.best_loss:
             self._keep_best(loss)
         else:
@@ -496,8 +535,9 @@ class Trainer:
         progress.best_loss, progress.best_step = loss, progress.step
         progress.validations_without_improvement = 0
         if self._run is not None:
-            metadata = {"progress": progress.to_json()}
-            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
+            self._learn_start()
+            about = {"progress": progress.to_json(), "texts": self._texts()} | self._reading()
+            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=about)
 
     def _record(self, valid_loss: float | None = None) -> None:
         """Record a line of metrics, with the validation loss if there is one."""
@@ -505,7 +545,7 @@ class Trainer:
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= validation_figures(valid_loss, self.lm.vocabulary)
+            record |= validation_figures(valid_loss, self.corpus)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         self._throughput = Throughput(self._clock, progress.tokens)
@@ -524,7 +564,7 @@ class Trainer:
         """
         progress = self.progress
         return {
-            **training_figures(progress, len(self._batches), self.lm.vocabulary),
+            **training_figures(progress, len(self._batches), self.corpus),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
             "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),
