@@ -44,7 +44,7 @@ def run(args: Namespace) -> None:
         score = _evaluated(lm, path, args.batch_size)
         scores[str(path)] = asdict(score)
         if not args.json:
-            print(_line(path, score), flush=True)
+            print(f"{path}: {_line(score)}", flush=True)
     if args.json:
         print_json(scores)
 
@@ -58,10 +58,13 @@ def _evaluated(lm: LanguageModel, path: Path, batch_size: int) -> Evaluation:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _line(path: Path, score: Evaluation) -> str:
-    return (
-        f"{path}: {score.nats_per_token:.4f} nats per token, "
-        f"{score.bits_per_character:.4f} bits per character, "
-        f"perplexity {score.perplexity:.4g}, {score.unknown_rate:.2%} unknown, "
-        f"{score.tokens:,} tokens"
-    )
+def _line(score: Evaluation) -> str:
+    bits = score.bits_per_character
+    parts = [
+        f"{score.nats_per_token:.4f} nats per token",
+        f"{bits:.4f} bits per character" if bits is not None else "",
+        f"perplexity {score.perplexity:.4g}",
+        f"{score.unknown_rate:.2%} unknown",
+        f"{score.tokens:,} tokens",
+    ]
+    return ", ".join(filter(None, parts))

@@ -14,10 +14,11 @@ from .._version import __version__
 from ..storage.tensorfile import DTYPES, CheckpointError, TensorFile, read_tensors, write_tensors
 from ..text import Vocabulary
 from .config import ModelConfig
-from .network import Network
+from .network import Network, State
 
 FORMAT = "fastseq-language-model-1"
 TRAINING = "training."  # prefix of the tensors that only a resumed training run needs
+_START = "start."  # prefix of the state before a text
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -33,7 +34,8 @@ class Checkpoint:
     vocabulary : Vocabulary
     metadata : dict of str to str
     tensors : dict of str to ndarray
-        Weights and, under names that begin with "training.", the state of a training run.
+        Weights, the state before a text under "start.h" and "start.c" if the model has one,
+        and, under names that begin with "training.", the state of a training run.
         Read-only views of the mapped file.
     """
 
@@ -48,6 +50,12 @@ class Checkpoint:
         """The model's parameters by name."""
         names = self.config.parameter_shapes(len(self.vocabulary))
         return {name: self.tensors[name] for name in names}
+
+    @property
+    def start(self) -> State | None:
+        """The model's state before a text; None for a model that has none."""
+        h, c = self.tensors.get(f"{_START}h"), self.tensors.get(f"{_START}c")
+        return None if h is None else State(h, c).copy()
 
 
 def save_model(
@@ -69,7 +77,7 @@ def save_model(
     """
     write_tensors(
         path,
-        network.state_dict() | dict(tensors or {}),
+        network.state_dict() | _start_tensors(network) | dict(tensors or {}),
         {
             "format": FORMAT,
             "fastseq": __version__,
@@ -78,6 +86,13 @@ def save_model(
             **(metadata or {}),
         },
     )
+
+
+def _start_tensors(network: Network) -> dict[str, NDArray[Any]]:
+    if network.start is None:
+        return {}
+    named = network.start._asdict().items()
+    return {_START + name: array for name, array in named if array is not None}
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -124,7 +139,7 @@ def _mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -
     if config.num_layers > len(file.tensors):  # before anything is built for each layer
         yield f"num_layers: expected at most {len(file.tensors)} by the number of tensors"
         return
-    expected = config.parameter_shapes(len(vocabulary))
+    expected = config.parameter_shapes(len(vocabulary)) | _start_shapes(file, config)
     dtype = DTYPES["F32" if config.dtype == "float32" else "F64"]
     for name, shape in expected.items():
         tensor = file.tensors.get(name)
@@ -136,3 +151,11 @@ def _mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -
     for name in file.tensors:
         if name not in expected and not name.startswith(TRAINING):
             yield f"{name}: unexpected"
+
+
+def _start_shapes(file: TensorFile, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state before a text, if the file has one; earlier versions wrote none."""
+    if not any(name.startswith(_START) for name in file.tensors):
+        return {}
+    names = ("h", "c") if config.kernel_cell.has_c else ("h",)
+    return {_START + name: (config.num_layers, 1, config.hidden_size) for name in names}

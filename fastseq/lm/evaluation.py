@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..text import Batches, Corpus, TextError, Vocabulary
-from .network import Network
+from ..text.spelling import CODE_POINTS
+from .network import Network, State
 from .sampling import start_token
 from .streams import Streams
 
@@ -25,26 +26,36 @@ class Evaluation:
 
     Attributes
     ----------
-    nats_per_token, bits_per_character, perplexity : float
+    nats_per_token, perplexity : float
+        Of the tokens, however an unknown one is spelt. They compare models with the same
+        vocabulary only.
+    bits_per_character : float or None
+        Code length of the text by its characters, the spelling of unknown words and characters
+        included (`Vocabulary.spelling_bits`), so that it compares models of bytes, characters
+        and words. None where that is impossible: without any character, and with unknown symbols
+        that cannot be spelt because only their ids are given or the vocabulary has no
+        token for them.
     unknown_rate : float
         Fraction of the text's tokens that are unknown, 0 to 1.
     tokens : int
-        Number of predicted tokens: all but the first.
+        Number of predicted tokens.
     """
 
     nats_per_token: float
-    bits_per_character: float
+    bits_per_character: float | None
     perplexity: float
     unknown_rate: float
     tokens: int
 
 
-def mean_loss(network: Network, batches: Batches, carry_state: bool = True) -> float:
-    """Mean loss over all windows, in nats per token."""
-    total, state = 0.0, None
+def mean_loss(
+    network: Network, batches: Batches, carry_state: bool = True, start: State | None = None
+) -> float:
+    """Mean loss over all windows, in nats per token, from the state `start` or zeros."""
+    total, state = 0.0, start
     for inputs, targets in batches:
         loss, end = network.loss(inputs, targets, state)
-        total, state = total + loss, end if carry_state else None
+        total, state = total + loss, end if carry_state else start
     return total / batches.token_count
 
 
@@ -74,29 +85,46 @@ def evaluate(
     progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Evaluate as described at `LanguageModel.evaluate`."""
-    ids = as_tokens(vocabulary, text)
-    if isinstance(text, str) and vocabulary.eod_id is not None:
-        ids = np.append(ids, vocabulary.eod_id)
-    if len(ids) < 2:
-        raise ValueError(f"text: expected at least 2 tokens, got {len(ids)}")
+    ids, whole = as_tokens(vocabulary, text), isinstance(text, str)
+    if whole:
+        end = [] if vocabulary.eod_id is None else [vocabulary.eod_id]
+        ids = np.concatenate([[start_token(vocabulary)], ids, end]).astype(np.int64)
+    predicted = len(ids) - 1
+    if predicted < 1:
+        expected = "1 token" if whole else "2 tokens"
+        raise ValueError(f"text: expected at least {expected}, got {predicted + (not whole)}")
     streams = Streams(ids, batch_size, overlap if carry_state else 0)
-    nats = streams.mean_loss(network, seq_length, carry_state, progress)
-    characters = len(text if isinstance(text, str) else vocabulary.decode(ids))
-    bits = nats * len(ids) / math.log(2)
+    start = network.start_state(streams.count) if whole else None
+    nats = streams.mean_loss(network, seq_length, carry_state, start, progress)
+    given = ids[1:] if whole else ids
     return Evaluation(
         nats_per_token=nats,
-        bits_per_character=bits / characters if characters else math.inf,
+        bits_per_character=_bits_per_character(vocabulary, text, given, nats),
         perplexity=perplexity(nats),
-        unknown_rate=vocabulary.unknown_rate(ids),
-        tokens=len(ids) - 1,
+        unknown_rate=vocabulary.unknown_rate(given),
+        tokens=predicted,
     )
+
+
+def _bits_per_character(
+    vocabulary: Vocabulary, text: str | ArrayLike, ids: NDArray[np.int64], nats: float
+) -> float | None:
+    """Bits per character of a text with these ids; see `Evaluation`."""
+    if isinstance(text, str):
+        spelling, characters = vocabulary.spelling_bits(text), vocabulary.character_count(text)
+    else:
+        spelling = None if vocabulary.unknown_rate(ids) else 0.0
+        characters = len(vocabulary.decode(ids))
+    if spelling is None or not characters:
+        return None
+    return (nats * len(ids) / math.log(2) + spelling) / characters
 
 
 def score(network: Network, vocabulary: Vocabulary, text: str | ArrayLike) -> NDArray[np.float64]:
     """Score as described at `LanguageModel.score`."""
     ids = as_tokens(vocabulary, text)
     inputs = np.concatenate([[start_token(vocabulary)], ids[:-1]])
-    log_probs, state = np.empty(len(ids)), None
+    log_probs, state = np.empty(len(ids)), network.start_state()
     for start in range(0, len(ids), WINDOW):
         part = slice(start, start + WINDOW)
         losses, state = network.losses(inputs[part, None], ids[part, None], state)
@@ -121,12 +149,19 @@ def perplexity(nats: float) -> float:
     return math.exp(nats) if nats < 709 else math.inf
 
 
-def in_usual_unit(vocabulary: Vocabulary, split: str, nats: float) -> dict[str, float]:
+def in_usual_unit(
+    vocabulary: Vocabulary, split: str, nats: float, unknown_rate: float | None
+) -> dict[str, float]:
     """Convert a loss to the level's usual unit, under its name in the metrics.
 
-    The unit is perplexity for words, and bits per character or per byte otherwise.
+    The unit is perplexity for words, and bits per character or per byte otherwise. Bits per
+    character include the code points of unknown characters; without `unknown_rate`, the
+    fraction of tokens that are unknown, they are left out.
     """
     if vocabulary.level == "word":
         return {f"{split}_perplexity": perplexity(nats)}
+    if unknown_rate is None:
+        return {}
     unit = "character" if vocabulary.level == "char" else "byte"
-    return {f"{split}_bits_per_{unit}": nats / math.log(2)}
+    spelling = unknown_rate * math.log2(CODE_POINTS)
+    return {f"{split}_bits_per_{unit}": nats / math.log(2) + spelling}

@@ -18,6 +18,7 @@ from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
+from .start import mean_start_state
 
 
 class LanguageModel(Network):
@@ -63,6 +64,33 @@ class LanguageModel(Network):
             raise TypeError("config: expected no further arguments beside a ModelConfig")
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
+
+    def learn_start(self, tokens: ArrayLike) -> None:
+        """Set the state in which texts start to the mean of that before starts in `tokens`.
+
+        Samples, scores and evaluations start in it. A text starts after the end of a document,
+        or of a line without documents. `Trainer` calls this with the training text whenever it
+        saves or samples; call it after training in another way, and again when the weights
+        have changed. Without it texts start from zeros, a state in which no line or document
+        starts in training, and samples often start with an unlikely character.
+
+        Parameters
+        ----------
+        tokens : array_like of shape (n,), integer
+            The text that the model is trained on. If the vocabulary has no end of a line or
+            document, or none is found here, texts start from zeros.
+
+        Examples
+        --------
+        >>> from fastseq.text import Vocabulary
+        >>> vocabulary = Vocabulary.characters("Ada\\nEmmy\\n")
+        >>> lm = LanguageModel(vocabulary, hidden_size=8)
+        >>> lm.learn_start(vocabulary.encode("Ada\\nEmmy\\n" * 20))
+        >>> lm.start_state().h.shape
+        (1, 1, 8)
+        """
+        end = sampling.end_token(self.vocabulary)
+        self.start = None if end is None else mean_start_state(self, np.asarray(tokens), end)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -147,7 +175,7 @@ class LanguageModel(Network):
         length, count : int
             Tokens to draw for each of `count` rows.
         state : State, optional
-            State of one row before the prime; it is not modified.
+            State of one row before the prime, by default `start_state`; it is not modified.
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -195,13 +223,16 @@ class LanguageModel(Network):
         Parameters
         ----------
         text : str, or array_like of shape (n,) and integers
-            A str is a whole document: if the vocabulary has a token for the end of a document,
-            that is predicted, too.
+            A str is a whole text: it starts as the texts of `sample` do, and all its tokens are
+            predicted, with the end of the document if the vocabulary has a token for it. Ids are
+            a part of a text: their first token is given, and the state before it is zero, as
+            in validation by `Trainer`.
         carry_state : bool
-            Keep the state from window to window; otherwise each window starts from zero.
+            Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
             Largest number of parallel streams in which the text is read, which is faster. Each
-            starts from zero, so that without an overlap more streams score slightly worse.
+            starts without the text before it, so that more streams score slightly worse unless
+            they overlap.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
         overlap : int
@@ -214,7 +245,7 @@ class LanguageModel(Network):
         Raises
         ------
         ValueError
-            A text of fewer than 2 tokens.
+            A str without any token, fewer than 2 ids.
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
@@ -247,4 +278,5 @@ class LanguageModel(Network):
         """Build the model of a checkpoint that `open_checkpoint` has read."""
         lm = cls(opened.vocabulary, opened.config)
         lm.load_state_dict(opened.weights)
+        lm.start = opened.start
         return lm

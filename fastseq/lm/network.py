@@ -67,6 +67,8 @@ class Network(Module):
     ----------
     random : numpy.random.Generator
         Draws the initial weights, then dropout.
+    start : State or None
+        State of one row before a text; see `start_state`.
     """
 
     embedding: _Parameters
@@ -81,6 +83,7 @@ class Network(Module):
         self._make_parameters(vocabulary_size)
         self.flatten_parameters()
         self.reset_parameters()
+        self.start: State | None = None
         self._pending = PendingCalls()
         self._dropout = (config.dropout,) * config.num_layers
         self._stack = Stack([[self._layer(n)] for n in range(config.num_layers)])
@@ -285,8 +288,20 @@ class Network(Module):
         """Input projection of each token to the first layer, biases included: (V, G·H)."""
         return self._input.table(self.layers[0])
 
+    def start_state(self, batch_size: int = 1) -> State:
+        """The state before a text: `start` in every row, or zeros without one.
+
+        Returns
+        -------
+        State
+            A copy, of shape (L, batch_size, H).
+        """
+        if self.start is None:
+            return self.zero_state(batch_size)
+        return self.start.rows(np.zeros(batch_size, np.int64))
+
     def zero_state(self, batch_size: int = 1) -> State:
-        """The state before the first token."""
+        """A state of zeros, in which training starts."""
         shape = self.config.num_layers, batch_size, self.config.hidden_size
         has_c = self.layers[0].cell.has_c
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype) if has_c else None)

@@ -100,7 +100,7 @@ class Decoder:
         repetition.
     seed : int or None
     state : State, optional
-        State of one row before the prime.
+        State of one row before the prime; by default the network's `start_state`.
     """
 
     def __init__(
@@ -170,19 +170,26 @@ def pack_network(network: Network) -> Any:
 
 def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:
     """Compute the state after reading ids, window by window so that memory stays bounded."""
+    state = network.start_state() if state is None else state
     for start in range(0, len(ids), _PRIME_WINDOW):
         state = network.advance(ids[start : start + _PRIME_WINDOW, None], state)
-    return network.zero_state() if state is None else state
+    return state
 
 
-def start_token(vocabulary: Vocabulary) -> int:
-    """The token before a text: the end of a document or line, else the first known token."""
+def end_token(vocabulary: Vocabulary) -> int | None:
+    """The token after which a text starts: the end of a document, else of a line, or None."""
     if vocabulary.eod_id is not None:
         return vocabulary.eod_id
     ends = vocabulary.lookup("\n")
     known = ends[ends >= 0]
-    if len(known):
-        return int(known[0])
+    return int(known[0]) if len(known) else None
+
+
+def start_token(vocabulary: Vocabulary) -> int:
+    """The token that is read before a text: its `end_token`, else the first known token."""
+    end = end_token(vocabulary)
+    if end is not None:
+        return end
     return 1 if vocabulary.unk_id == 0 and len(vocabulary) > 1 else 0
 
 

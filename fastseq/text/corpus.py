@@ -56,6 +56,7 @@ class Corpus:
         symbols = sum(source.symbols for source in encoded.values())
         unknown = sum(source.unknown for source in encoded.values())
         self.unknown_rate = unknown / max(1, symbols)
+        self._unknown_token_rates: dict[str, float] = {}
         self._checksums = {name: source.sha256 for name, source in encoded.items()}
 
     @classmethod
@@ -209,6 +210,22 @@ class Corpus:
         """Windows over a split; see `Batches`."""
         stream = self._split(split)
         return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
+
+    def unknown_token_rate(self, split: str) -> float | None:
+        """Fraction of a split's tokens that are unknown, 0 to 1.
+
+        None if there are unknown symbols in the corpus that cannot be found in its tokens,
+        because the vocabulary has no `unk_id`.
+        """
+        stream = self._split(split)
+        if not self.unknown_rate:
+            return 0.0
+        if self.vocabulary.unk_id is None:
+            return None
+        if split not in self._unknown_token_rates:
+            count = stream.count(self.vocabulary.unk_id)
+            self._unknown_token_rates[split] = count / max(1, len(stream))
+        return self._unknown_token_rates[split]
 
     def fingerprint(self) -> str:
         """SHA-256 of vocabulary, tokens and splits. Equal corpora have equal fingerprints."""

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from ..storage.files import atomic_file, naming, read_checked_line, write_checked_line
 from .vocabulary import Ids, Policy, Vocabulary
 
+_BLOCK = 1 << 22  # tokens
+
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 
@@ -56,6 +58,15 @@ class TokenStream:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def count(self, token: int) -> int:
+        """Number of times that a token occurs."""
+        total = 0
+        for start in range(0, len(self), _BLOCK):
+            total += int(np.count_nonzero(self.tokens[start : start + _BLOCK] == token))
+            if self.release is not None:
+                self.release()
+        return total
 
     def part(self, start: int, stop: int) -> TokenStream:
         """Slice of tokens `start` to `stop`, not copied, with the documents that begin in it."""

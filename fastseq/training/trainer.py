@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -62,7 +63,8 @@ class Trainer:
         Step of the checkpoint from which `resume` would continue, if there is one.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
-        validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
+        validation), their bits_per_character (unknown characters cost 20.1 bits each),
+        bits_per_byte or perplexity, learning_rate,
         gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
         in nats per token.
 
@@ -200,6 +202,7 @@ class Trainer:
         self._tick()
         if not np.isfinite([np.sum(p.data, dtype=np.float64) for p in self.lm.parameters()]).all():
             raise self._diverged("weights are no longer finite")
+        self._learn_start()
         self._run.sync_metrics()
         TrainingState(
             self.config,
@@ -216,6 +219,9 @@ class Trainer:
     def _texts(self) -> str:
         """The training texts in a few words, for people who look at the model."""
         return "" if self.corpus.sources is None else str(self.corpus.sources)
+
+    def _learn_start(self) -> None:
+        self.lm.learn_start(self.corpus.tokens("train"))
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -251,6 +257,7 @@ class Trainer:
             if self._run is not None:
                 self._open_run(self._run)
             stack.callback(self._notify, "ended")
+            stack.callback(self._learn_start)
             self._notify("started")
             self._clock = time.monotonic()  # the preparations do not count
             self._throughput = Throughput(self._clock, self.progress.tokens)
@@ -386,6 +393,7 @@ class Trainer:
 
     def _sample(self) -> str:
         config = self.config
+        self._learn_start()
         return self.lm.sample(
             config.sample_prime, config.sample_length,
             temperature=config.sample_temperature, seed=self.progress.step,
@@ -424,7 +432,12 @@ class Trainer:
         progress.best_loss, progress.best_step = loss, progress.step
         progress.validations_without_improvement = 0
         if self._run is not None:
-            metadata = {"progress": progress.to_json(), "texts": self._texts()}
+            self._learn_start()
+            metadata = {
+                "progress": progress.to_json(),
+                "texts": self._texts(),
+                "valid_unknown_rate": json.dumps(self.corpus.unknown_token_rate("valid")),
+            }
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
@@ -433,7 +446,7 @@ class Trainer:
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= validation_figures(valid_loss, self.lm.vocabulary)
+            record |= validation_figures(valid_loss, self.corpus)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         self._throughput = Throughput(self._clock, progress.tokens)
@@ -446,7 +459,7 @@ class Trainer:
         """Figures of a line of metrics at this moment."""
         progress = self.progress
         return {
-            **training_figures(progress, len(self._batches), self.lm.vocabulary),
+            **training_figures(progress, len(self._batches), self.corpus),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
             "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),

@@ -33,13 +33,19 @@ def path(tmp_path):
 @pytest.mark.parametrize(
     "vocabulary", [CHARACTERS, Vocabulary.bytes(), Vocabulary.words("é <unk> é\n", eos=True)]
 )
-def test_round_trip(tmp_path, options, vocabulary):
+@pytest.mark.parametrize("starts", [False, True], ids=["without-start", "with-start"])
+def test_round_trip(tmp_path, options, vocabulary, starts):
     lm = LanguageModel(vocabulary, **{"hidden_size": 3, "seed": 4} | options)
+    if starts:
+        lm.learn_start(vocabulary.encode("a b\nc\n" * 9))
     lm.save(tmp_path / "model")
     twin = LanguageModel.load(tmp_path / "model")
     assert (twin.config, twin.vocabulary) == (lm.config, lm.vocabulary)
     for name, array in lm.state_dict().items():
         np.testing.assert_array_equal(twin.state_dict()[name], array)
+    assert (twin.start is not None) == starts
+    for found, expected in zip(twin.start_state(2), lm.start_state(2), strict=True):
+        np.testing.assert_array_equal(found, expected)
     assert twin.sample("a", 5, seed=0) == lm.sample("a", 5, seed=0)
 
 
@@ -89,6 +95,9 @@ def config(**changes):
         ({"vocabulary": Vocabulary.characters("ab").to_json()}, r"head.bias: .*shape \(3,\)"),
         ({"tensors": {"head.bias": None}}, "head.bias: missing"),
         ({"tensors": {"head.extra": np.ones(2)}}, "head.extra: unexpected"),
+        ({"tensors": {"start.h": np.ones((1, 1, 3), np.float32)}}, "start.c: missing"),
+        ({"tensors": {"start.h": np.ones((1, 3), np.float32)}}, "start.h: expected float32"),
+        ({"tensors": {"start.x": np.ones(2)}}, "start.x: unexpected"),
         (
             {"tensors": {"head.extra": np.ones(2), "head.bias": np.ones(2)}},
             "head.bias: expected.*; head.extra: unexpected",

@@ -307,3 +307,14 @@ def test_facts_beside_the_cached_tokens_are_plain_json(files):
     Corpus.from_files(files, Vocabulary.bytes())
     facts = json.loads(cached_files()[1].read_text().partition("\n")[0])
     assert facts["count"] == len(TEXT.encode())
+
+
+def test_unknown_tokens_of_a_split_are_counted(monkeypatch):
+    monkeypatch.setattr("fastseq.text.store._BLOCK", 4)
+    vocabulary = Vocabulary.characters("ab")
+    corpus = Corpus.from_text("abxabyabzz", vocabulary, valid=0.3)
+    assert corpus.unknown_token_rate("train") == pytest.approx(2 / 7)
+    assert corpus.unknown_token_rate("valid") == pytest.approx(2 / 3)
+    assert Corpus.from_text("abab", vocabulary).unknown_token_rate("train") == 0
+    codes = Corpus.from_text("abé", Vocabulary.codes(128), valid="ab")
+    assert codes.unknown_token_rate("valid") is None

@@ -391,3 +391,22 @@ def test_configuration_in_json():
         TrainingConfig.from_json('{"sped": 1}')
     with pytest.raises(ValueError, match=r"optimizer_options: .*gamma"):
         make_trainer(optimizer_options={"gamma": 1})
+
+
+def test_unknown_characters_are_no_cheap_hits():
+    vocabulary = Vocabulary.characters("ab")
+    text = "abcab" * 40
+    config = TrainingConfig(steps=2, batch_size=2, seq_length=5)
+    for corpus, known in (
+        (Corpus.from_text(text, vocabulary, valid=text), True),
+        (Corpus.from_text(text, Vocabulary.codes(99), valid=text), False),
+    ):
+        lm = LanguageModel(corpus.vocabulary, hidden_size=4)
+        (record,) = Trainer(lm, corpus, config, console=False).fit()
+        for split in ("train", "valid"):
+            bits = record.get(f"{split}_bits_per_character")
+            if known:
+                loss = record[f"{split}_loss"] / math.log(2)
+                assert bits == pytest.approx(loss + math.log2(0x110000) / 5)
+            else:
+                assert bits is None
