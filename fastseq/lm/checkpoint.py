@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..storage.tensorfile import DTYPES, CheckpointError, TensorFile, read_tensors, write_tensors
-from ..text import Vocabulary
+from ..text import Reading, Vocabulary
 from .config import ModelConfig
 from .network import Network, State
 
 FORMAT = "fastseq-language-model-1"
 TRAINING = "training."  # prefix of the tensors that only a resumed training run needs
+READING = "reading"  # name of the metadata about files
 _START = "start."  # prefix of the state before a text
 BEST, LAST = "best.safetensors", "last.safetensors"
 
@@ -50,6 +51,17 @@ class Checkpoint:
         """The model's parameters by name."""
         names = self.config.parameter_shapes(len(self.vocabulary))
         return {name: self.tensors[name] for name in names}
+
+    @property
+    def reading(self) -> Reading:
+        """How the files of the training text were read.
+
+        A model that was not trained on files has the usual way: UTF-8, and each file a document
+        if the vocabulary has a token for the end of one.
+        """
+        if READING in self.metadata:
+            return Reading.from_json(self.metadata[READING])
+        return Reading(None if self.vocabulary.eod_id is None else "files")
 
     @property
     def start(self) -> State | None:
@@ -107,6 +119,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     file = read_tensors(path)
     try:
         config, vocabulary = _describe(file)
+        if READING in file.metadata:
+            Reading.from_json(file.metadata[READING])
         problems = "; ".join(_mismatches(file, config, vocabulary))
     except (ValueError, TypeError) as error:
         problems = str(error) or repr(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +32,9 @@ class Evaluation:
     bits_per_character : float or None
         Code length of the text by its characters, the spelling of unknown words and characters
         included (`Vocabulary.spelling_bits`), so that it compares models of bytes, characters
-        and words. None where that is impossible: without any character, and with unknown symbols
-        that cannot be spelt because only their ids are given or the vocabulary has no
-        token for them.
+        and words. The end of a document counts as a character, like the end of a line. None
+        where it is impossible: without any character, and with unknown symbols that cannot be
+        spelt because only their ids are given or the vocabulary has no token for them.
     unknown_rate : float
         Fraction of the text's tokens that are unknown, 0 to 1.
     tokens : int
@@ -77,7 +77,7 @@ def validation_batches(corpus: Corpus, max_streams: int) -> Batches | None:
 def evaluate(
     network: Network,
     vocabulary: Vocabulary,
-    text: str | ArrayLike,
+    text: str | Sequence[str] | ArrayLike,
     carry_state: bool,
     batch_size: int,
     seq_length: int,
@@ -85,39 +85,61 @@ def evaluate(
     progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Evaluate as described at `LanguageModel.evaluate`."""
-    ids, whole = as_tokens(vocabulary, text), isinstance(text, str)
-    if whole:
-        end = [] if vocabulary.eod_id is None else [vocabulary.eod_id]
-        ids = np.concatenate([[start_token(vocabulary)], ids, end]).astype(np.int64)
-    predicted = len(ids) - 1
+    texts = _texts(text, vocabulary)
+    if texts is None:
+        ids = read = as_tokens(vocabulary, text)
+    else:
+        ids = _join(texts, vocabulary)
+        read = np.concatenate([[start_token(vocabulary)], ids])
+    predicted = len(read) - 1
     if predicted < 1:
-        expected = "1 token" if whole else "2 tokens"
-        raise ValueError(f"text: expected at least {expected}, got {predicted + (not whole)}")
-    streams = Streams(ids, batch_size, overlap if carry_state else 0)
-    start = network.start_state(streams.count) if whole else None
+        expected = "2 tokens" if texts is None else "1 token"
+        raise ValueError(f"text: expected at least {expected}, got {len(ids)}")
+    streams = Streams(read, batch_size, overlap if carry_state else 0)
+    start = None if texts is None else network.start_state(streams.count)
     nats = streams.mean_loss(network, seq_length, carry_state, start, progress)
-    given = ids[1:] if whole else ids
     return Evaluation(
         nats_per_token=nats,
-        bits_per_character=_bits_per_character(vocabulary, text, given, nats),
+        bits_per_character=_bits_per_character(vocabulary, texts, ids, nats),
         perplexity=perplexity(nats),
-        unknown_rate=vocabulary.unknown_rate(given),
+        unknown_rate=vocabulary.unknown_rate(ids),
         tokens=predicted,
     )
 
 
+def _texts(text: str | Sequence[str] | ArrayLike, vocabulary: Vocabulary) -> list[str] | None:
+    """The whole texts that are given, or None for ids."""
+    if isinstance(text, str):
+        return [text]
+    if isinstance(text, list | tuple) and text and all(isinstance(t, str) for t in text):
+        if vocabulary.eod_id is None:
+            raise ValueError("text: expected one str, since the model knows no end of a document")
+        return [t for t in text if isinstance(t, str)]
+    return None
+
+
+def _join(texts: list[str], vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Ids of the texts, with the end of each document if the vocabulary has a token for it."""
+    end = [] if vocabulary.eod_id is None else [vocabulary.eod_id]
+    parts = [part for text in texts for part in (vocabulary.encode(text), end)]
+    return np.concatenate(parts).astype(np.int64)
+
+
 def _bits_per_character(
-    vocabulary: Vocabulary, text: str | ArrayLike, ids: NDArray[np.int64], nats: float
+    vocabulary: Vocabulary, texts: list[str] | None, ids: NDArray[np.int64], nats: float
 ) -> float | None:
     """Bits per character of a text with these ids; see `Evaluation`."""
-    if isinstance(text, str):
-        spelling, characters = vocabulary.spelling_bits(text), vocabulary.character_count(text)
-    else:
-        spelling = None if vocabulary.unknown_rate(ids) else 0.0
+    if texts is None:
+        spelling = [None if vocabulary.unknown_rate(ids) else 0.0]
         characters = len(vocabulary.decode(ids))
-    if spelling is None or not characters:
+    else:
+        spelling = [vocabulary.spelling_bits(text) for text in texts]
+        characters = sum(map(vocabulary.character_count, texts))
+    characters += int(np.count_nonzero(ids == vocabulary.eod_id))
+    bits = [value for value in spelling if value is not None]
+    if len(bits) < len(spelling) or not characters:
         return None
-    return (nats * len(ids) / math.log(2) + spelling) / characters
+    return (nats * len(ids) / math.log(2) + sum(bits)) / characters
 
 
 def score(network: Network, vocabulary: Vocabulary, text: str | ArrayLike) -> NDArray[np.float64]:

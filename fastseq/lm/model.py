@@ -210,7 +210,7 @@ class LanguageModel(Network):
 
     def evaluate(
         self,
-        text: str | ArrayLike,
+        text: str | Sequence[str] | ArrayLike,
         carry_state: bool = True,
         *,
         batch_size: int = 1,
@@ -222,11 +222,12 @@ class LanguageModel(Network):
 
         Parameters
         ----------
-        text : str, or array_like of shape (n,) and integers
+        text : str, list of str, or array_like of shape (n,) and integers
             A str is a whole text: it starts as the texts of `sample` do, and all its tokens are
-            predicted, with the end of the document if the vocabulary has a token for it. Ids are
-            a part of a text: their first token is given, and the state before it is zero, as
-            in validation by `Trainer`.
+            predicted, with the end of the document if the vocabulary has a token for it. A list
+            has documents, which are read one after another as in training. Ids are a part
+            of a text: their first token is given, and the state before it is zero, as in
+            validation by `Trainer`.
         carry_state : bool
             Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
@@ -245,7 +246,8 @@ class LanguageModel(Network):
         Raises
         ------
         ValueError
-            A str without any token, fewer than 2 ids.
+            A str without any token, fewer than 2 ids, or documents for a model that was
+            trained without.
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)

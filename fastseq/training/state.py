@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -88,8 +89,6 @@ class TrainingState:
         Hidden state at the start of the next window.
     corpus : str
         The corpus's fingerprint.
-    texts : str
-        The training texts in a few words; empty if unknown.
     """
 
     config: TrainingConfig
@@ -98,10 +97,9 @@ class TrainingState:
     random: dict[str, Any]
     state: State | None
     corpus: str
-    texts: str = ""
 
-    def save(self, lm: LanguageModel, path: Path) -> None:
-        """Write model and training state to one file."""
+    def save(self, lm: LanguageModel, path: Path, about: Mapping[str, str]) -> None:
+        """Write model and training state to one file, with metadata `about` the texts."""
         tensors = {_OPTIMIZER + name: a for name, a in self.optimizer["state"].items()}
         if self.state is not None:
             named = self.state._asdict().items()
@@ -112,7 +110,7 @@ class TrainingState:
             "optimizer": json.dumps(self.optimizer["param_groups"]),
             "random": json.dumps(self.random),
             "corpus": self.corpus,
-            "texts": self.texts,
+            **about,
         }
         save_model(lm, lm.vocabulary, path, tensors, metadata)
 
@@ -137,7 +135,6 @@ class TrainingState:
                 json.loads(metadata["random"]),
                 _hidden_state(checkpoint),
                 metadata["corpus"],
-                metadata.get("texts", ""),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             message = f"{checkpoint.path}: no training run to resume: {error!r}"

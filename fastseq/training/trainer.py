@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_model
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
@@ -211,14 +211,15 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-            self._texts(),
-        ).save(self.lm, self._run.last)
+        ).save(self.lm, self._run.last, self._about())
         self.saved_step = self.progress.step
         self._saved_at = time.monotonic()
 
-    def _texts(self) -> str:
-        """The training texts in a few words, for people who look at the model."""
-        return "" if self.corpus.sources is None else str(self.corpus.sources)
+    def _about(self) -> dict[str, str]:
+        """Metadata about the texts: which they are in a few words, and how they are read."""
+        sources, reading = self.corpus.sources, self.corpus.reading
+        about = {} if sources is None else {"texts": str(sources)}
+        return about if reading is None else about | {READING: reading.to_json()}
 
     def _learn_start(self) -> None:
         self.lm.learn_start(self.corpus.tokens("train"))
@@ -433,10 +434,10 @@ class Trainer:
         progress.validations_without_improvement = 0
         if self._run is not None:
             self._learn_start()
-            metadata = {
+            unknown_rate = self.corpus.unknown_token_rate("valid")
+            metadata = self._about() | {
                 "progress": progress.to_json(),
-                "texts": self._texts(),
-                "valid_unknown_rate": json.dumps(self.corpus.unknown_token_rate("valid")),
+                "valid_unknown_rate": json.dumps(unknown_rate),
             }
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 

@@ -144,7 +144,6 @@ def test_unknown_words_are_no_cheap_hits():
         (Vocabulary.words("a b", unk=False), "a b c"),
         (Vocabulary.codes(100), "abc\u0100"),
         (Vocabulary.words("a b"), np.array([1, 0, 2])),
-        (CHARACTERS.with_documents(), np.array([7, 7])),
     ],
 )
 def test_no_bits_per_character_without_spelling_or_characters(vocabulary, text):

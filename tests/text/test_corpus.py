@@ -109,17 +109,6 @@ def test_vocabulary_is_made_of_training_text_alone():
     assert made.unknown_rate == pytest.approx(1 / 6)
 
 
-def test_documents_begin_where_files_do(files):
-    sizes = [len((files / f"{name}.txt").read_bytes()) + 1 for name in "ab"]
-    whole = Corpus.from_files(files, Vocabulary.bytes(), valid=0.5)
-    starts = [0, sizes[0], sum(sizes)]
-    border = len(whole.tokens("train"))
-    expected = [start for start in starts if start < border]
-    assert whole.splits["train"].documents.tolist() == expected
-    expected = [start - border for start in starts if start >= border]
-    assert whole.splits["valid"].documents.tolist() == expected
-
-
 @pytest.mark.parametrize("limit", [-1, 1 << 20])
 @pytest.mark.parametrize("vocabulary", MAKERS)
 def test_documents_end_with_a_special_token(files, monkeypatch, vocabulary, limit):
