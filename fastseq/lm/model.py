@@ -247,8 +247,8 @@ class LanguageModel(Network):
             Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
             Largest number of parallel streams in which the text is read, which is faster. Each
-            starts without the text before it, so that without an overlap more streams score
-            slightly worse.
+            starts without the text before it, so that more streams score slightly worse unless
+            they overlap.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
         overlap : int
