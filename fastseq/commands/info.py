@@ -117,9 +117,8 @@ class Description:
             f"{duration(progress.seconds)}, {end}",
         )
         if progress.best_loss is not None:
-            loss = loss_in_words(
-                progress.best_loss, self.model.vocabulary, progress.valid_unknown_rate
-            )
+            unknown = json.loads(self.model.metadata.get("valid_unknown_rate", "null"))
+            loss = loss_in_words(progress.best_loss, self.model.vocabulary, unknown)
             yield "validation", f"{loss}, the best, at step {progress.best_step:,}"
 
     def next_commands(self) -> str:

@@ -101,19 +101,19 @@ def _why(trainer: Trainer) -> str:
 
 def _losses(trainer: Trainer) -> list[str]:
     """The last training loss, the best validation loss."""
-    progress, corpus = trainer.progress, trainer.corpus
+    progress = trainer.progress
     *_, trained = mean_losses(trainer.history)
-    lines = []
-    if len(trained):
-        unknown = corpus.unknown_token_rate("train")
-        loss = loss_in_words(trained[-1], corpus.vocabulary, unknown)
-        lines.append(f"training loss: {loss}")
+    lines = [f"training loss: {_loss(trainer, 'train', trained[-1])}"] if len(trained) else []
     if progress.best_loss is not None:
-        unknown = progress.valid_unknown_rate
-        loss = loss_in_words(progress.best_loss, corpus.vocabulary, unknown)
+        loss = _loss(trainer, "valid", progress.best_loss)
         at = f", best at step {progress.best_step:,}"
         lines.append(f"validation loss: {loss}{at if progress.best_step < progress.step else ''}")
     return lines
+
+
+def _loss(trainer: Trainer, split: str, nats: float) -> str:
+    corpus = trainer.corpus
+    return loss_in_words(nats, corpus.vocabulary, corpus.unknown_token_rate(split))
 
 
 def interrupted(trainer: Trainer, out: Path, number: int) -> str:

@@ -32,13 +32,14 @@ def vocabulary_in_words(vocabulary: Vocabulary) -> str:
 
 
 def loss_in_words(nats: float, vocabulary: Vocabulary, unknown_rate: float | None) -> str:
-    """A loss in nats and in the level's usual unit; see `in_usual_unit`."""
+    """A loss in nats and, where `in_usual_unit` has one, in the level's usual unit."""
     usual = {
         name.removeprefix("_").replace("_", " "): value
         for name, value in in_usual_unit(vocabulary, "", nats, unknown_rate).items()
     }
     other = ", ".join(f"{_figure(value)} {name}" for name, value in usual.items())
-    return f"{nats:.4f} nats per {TOKENS[vocabulary.level]}" + (f" ({other})" if other else "")
+    text = f"{nats:.4f} nats per {TOKENS[vocabulary.level]}"
+    return f"{text} ({other})" if other else text
 
 
 def _figure(value: float) -> str:

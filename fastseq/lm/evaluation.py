@@ -104,8 +104,8 @@ def evaluate(
         expected = "2 tokens" if texts is None else "1 token"
         raise ValueError(f"text: expected at least {expected}, got {len(ids)}")
     streams = Streams(read, batch_size, overlap if carry_state else 0)
-    start = None if texts is None else network.start_state(len(streams.starts))
-    nats = streams.mean_loss(network, seq_length, carry_state, progress, start)
+    start = None if texts is None else network.start_state(streams.count)
+    nats = streams.mean_loss(network, seq_length, carry_state, start, progress)
     return Evaluation(
         nats_per_token=nats,
         bits_per_character=_bits_per_character(vocabulary, texts, ids, nats),

@@ -18,7 +18,7 @@ from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
-from .start import mean_start_state
+from .start import mean_state, start_contexts
 
 
 class LanguageModel(Network):
@@ -86,7 +86,7 @@ class LanguageModel(Network):
         """Set the state in which texts start to the mean of that before starts in `tokens`.
 
         Samples, scores and evaluations start in it. A text starts after the end of a document,
-        or of a line without documents. `Trainer` calls this with the training text whenever it
+        or of a line without documents. `Trainer` does this with the training text whenever it
         saves or samples; call it after training in another way, and again when the weights
         have changed. Without it texts start from zeros, a state in which no line or document
         starts in training, and samples often start with an unlikely character.
@@ -107,7 +107,8 @@ class LanguageModel(Network):
         (1, 1, 8)
         """
         end = sampling.end_token(self.vocabulary)
-        self.start = None if end is None else mean_start_state(self, np.asarray(tokens), end)
+        contexts = None if end is None else start_contexts(np.asarray(tokens), end)
+        self.start = None if contexts is None else mean_state(self, contexts)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -427,8 +428,8 @@ class LanguageModel(Network):
             Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
             Largest number of parallel streams in which the text is read, which is faster. Each
-            starts without the text before it, so that without an overlap more streams score
-            slightly worse.
+            starts without the text before it, so that more streams score slightly worse unless
+            they overlap.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
         overlap : int

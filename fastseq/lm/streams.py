@@ -16,9 +16,9 @@ _LEAST_PART = 3
 class Streams:
     """Cuts a text into streams of equal length that overlap.
 
-    All streams begin with the same state. Of the tokens that two streams share, only the earlier
-    one is scored; the later one merely reads them, and by their end its state is nearly that of
-    a reader who began with the text.
+    A stream begins without the text before it. Of the tokens that two streams share, only the
+    earlier one is scored; the later one merely reads them, and by their end its state is nearly
+    that of a reader who began with the text.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class Streams:
 
     Attributes
     ----------
+    count : int
+        Streams B.
     starts : ndarray of shape (B,), int64
         Position of each stream's first token.
     length : int
@@ -42,7 +44,7 @@ class Streams:
     def __init__(self, ids: Ids, count: int, overlap: int) -> None:
         targets = len(ids) - 1
         count = min(count, max(1, targets // max(1, _LEAST_PART * overlap)))
-        self.ids = ids
+        self.ids, self.count = ids, count
         self.length = -(-(targets + (count - 1) * overlap) // count)
         starts = np.arange(count) * (self.length - overlap)
         self.starts = np.minimum(starts, targets - self.length)
@@ -54,8 +56,8 @@ class Streams:
         network: Network,
         seq_length: int,
         carry_state: bool = True,
+        start: State | None = None,
         progress: Callable[[int, int], object] | None = None,
-        begin: State | None = None,
     ) -> float:
         """Mean loss of all tokens but the first, in nats per token.
 
@@ -65,18 +67,18 @@ class Streams:
         seq_length : int
             Tokens in a window.
         carry_state : bool
-            Keep the state from window to window.
+            Keep the state from window to window; otherwise each starts like the first.
+        start : State, optional
+            State of every stream before its first token; zeros by default.
         progress : callable, optional
             Called after each window with the number of tokens scored so far, and of all.
-        begin : State, optional
-            State of all streams before their first token; zeros by default.
         """
-        total, done, state = 0.0, 0, begin
-        for start in range(0, self.length, seq_length):
-            steps = np.arange(start, min(start + seq_length, self.length))[:, None]
+        total, done, state = 0.0, 0, start
+        for first in range(0, self.length, seq_length):
+            steps = np.arange(first, min(first + seq_length, self.length))[:, None]
             positions = self.starts + steps
             losses, end = network.losses(self.ids[positions], self.ids[positions + 1], state)
-            state = end if carry_state else begin
+            state = end if carry_state else start
             scored = losses[steps >= self.unscored]
             total += float(np.add.reduce(scored, dtype=np.float64))
             done += len(scored)

@@ -44,8 +44,8 @@ th { font-size: .8rem; font-weight: 600; color: var(--muted); vertical-align: bo
      white-space: normal; line-height: 1.3; }
 th:first-child { padding-left: 0; text-align: left; }
 th:last-child, td:last-child { padding-right: 0; }
-tbody th { white-space: nowrap; vertical-align: baseline; font-size: 1rem; font-weight: 400;
-           color: var(--ink); }
+tbody th { white-space: nowrap; vertical-align: middle; font-size: 1rem; line-height: inherit;
+           font-weight: 400; color: var(--ink); }
 .times { max-width: 46rem; }
 .times td:last-child { font-weight: 700; color: var(--accent); }
 .losses { font-size: .9rem; }

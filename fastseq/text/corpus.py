@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
@@ -74,10 +74,10 @@ class Corpus:
         vocabulary: Vocabulary,
         encoded: Mapping[str, Encoded],
         fractions: Mapping[str, float],
-        sources: Sources | None = None,
         reading: Reading | None = None,
+        sources: Sources | None = None,
     ) -> None:
-        self.vocabulary, self.sources, self.reading = vocabulary, sources, reading
+        self.vocabulary, self.reading, self.sources = vocabulary, reading, sources
         self.splits = {name: source.stream for name, source in encoded.items()}
         self.splits |= _cut(self.splits["train"], fractions)
         symbols = sum(source.symbols for source in encoded.values())
@@ -229,8 +229,8 @@ class Corpus:
         files = _find_files(paths, held_out)
         # Everything that decides, beside files and vocabulary, which tokens come out.
         read_as = {
-            **fractions, **asdict(reading), "policy": policy, "strip_licence": strip_licence,
-            "separator": separator,
+            **fractions, "policy": policy, "strip_licence": strip_licence, "separator": separator,
+            "documents": documents, "encoding": encoding,
         }  # fmt: skip
         recorded = Sources.of(files, read_as)
         options = _FileOptions(strip_licence, separator, reading)
@@ -245,7 +245,7 @@ class Corpus:
             name: _encode_files(sources, vocabulary, policy, options)
             for name, sources in files.items()
         }
-        return cls(vocabulary, encoded, fractions, recorded, reading)
+        return cls(vocabulary, encoded, fractions, reading, recorded)
 
     @classmethod
     def from_sources(

@@ -38,8 +38,6 @@ class Progress:
         Lowest validation loss, in nats per token.
     best_step : int
         Its step.
-    valid_unknown_rate : float or None
-        Fraction of the validation tokens that are unknown; see `Corpus.unknown_token_rate`.
     validations_without_improvement : int
         Validations since then.
     validated : int
@@ -76,7 +74,6 @@ class Progress:
     seconds: float = 0.0
     best_loss: float | None = None
     best_step: int = 0
-    valid_unknown_rate: float | None = 0.0
     validations_without_improvement: int = 0
     validated: int = 0
     rate_factor: float = 1.0
@@ -133,8 +130,6 @@ class TrainingState:
         Hidden state at the start of the next window.
     corpus : str
         The corpus's fingerprint.
-    texts : str
-        The training texts in a few words; empty if unknown.
     """
 
     config: TrainingConfig
@@ -143,7 +138,6 @@ class TrainingState:
     random: dict[str, Any]
     state: State | None
     corpus: str
-    texts: str = ""
 
     def save(self, lm: LanguageModel, path: Path, about: Mapping[str, str]) -> None:
         """Write model and training state to one file, with metadata `about` the texts."""
@@ -157,7 +151,6 @@ class TrainingState:
             "optimizer": json.dumps(self.optimizer["param_groups"]),
             "random": json.dumps(self.random),
             "corpus": self.corpus,
-            "texts": self.texts,
             **about,
         }
         save_model(lm, lm.vocabulary, path, tensors, metadata)
@@ -183,7 +176,6 @@ class TrainingState:
                 json.loads(metadata["random"]),
                 _hidden_state(checkpoint),
                 metadata["corpus"],
-                metadata.get("texts", ""),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             message = f"{checkpoint.path}: no training run to resume: {error!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -17,6 +18,8 @@ from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_mod
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
+from ..lm.sampling import end_token
+from ..lm.start import mean_state, start_contexts
 from ..nn.utils import clip_coefficient
 from ..storage.tensorfile import CheckpointError
 from ..text import Corpus
@@ -140,6 +143,7 @@ class Trainer:
             len(self._batches) / self.config.accumulate
         )
         self._state: State | None = None
+        self._contexts = self._find_contexts()
         self._limit = _DIVERGED * math.log(max(2, len(lm.vocabulary)))
         self._run: RunDirectory | None = None
         self._resuming = self._stopping = False
@@ -302,22 +306,24 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-            self._texts(),
-        ).save(self.lm, self._run.last, self._reading())
+        ).save(self.lm, self._run.last, self._about())
         self.saved_step = self.progress.step
         self._saved_at = time.monotonic()
 
-    def _texts(self) -> str:
-        """The training texts in a few words, for people who look at the model."""
-        return "" if self.corpus.sources is None else str(self.corpus.sources)
+    def _about(self) -> dict[str, str]:
+        """Metadata about the texts: which they are in a few words, and how they are read."""
+        sources, reading = self.corpus.sources, self.corpus.reading
+        about = {} if sources is None else {"texts": str(sources)}
+        return about if reading is None else about | {READING: reading.to_json()}
 
-    def _reading(self) -> dict[str, str]:
-        """Metadata from which texts can be read in the same way."""
-        reading = self.corpus.reading
-        return {} if reading is None else {READING: reading.to_json()}
+    def _find_contexts(self) -> NDArray[np.int64] | None:
+        end, stream = end_token(self.lm.vocabulary), self.corpus.splits["train"]
+        return None if end is None else start_contexts(stream.tokens, end, stream.release)
 
     def _learn_start(self) -> None:
-        self.lm.learn_start(self.corpus.tokens("train"))
+        """As `LanguageModel.learn_start`, but the training text is searched only once."""
+        if self._contexts is not None:
+            self.lm.start = mean_state(self.lm, self._contexts)
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -520,7 +526,6 @@ class Trainer:
         self._throughput.exclude(time.monotonic() - began)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss is {loss}")
-        self.progress.valid_unknown_rate = self.corpus.unknown_token_rate("valid")
         if self.progress.best_loss is None or loss < self.progress.best_loss:
             self._keep_best(loss)
         else:
@@ -536,8 +541,12 @@ class Trainer:
         progress.validations_without_improvement = 0
         if self._run is not None:
             self._learn_start()
-            about = {"progress": progress.to_json(), "texts": self._texts()} | self._reading()
-            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=about)
+            unknown_rate = self.corpus.unknown_token_rate("valid")
+            metadata = self._about() | {
+                "progress": progress.to_json(),
+                "valid_unknown_rate": json.dumps(unknown_rate),
+            }
+            save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
         """Record a line of metrics, with the validation loss if there is one."""

@@ -95,7 +95,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.references += [v for k, v in attrs if k in ("src", "href", "srcset", "action")]
-        if tag not in ("meta", "link", "img", "source"):
+        if tag not in ("meta", "link", "img", "source", "br"):
             self.depth.append(tag)
 
     def handle_endtag(self, tag):
