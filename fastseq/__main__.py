@@ -14,16 +14,18 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main() -> int:
-    """Run the command line and return its exit status; see `fastseq.cli.main`."""
+    """Run the command line and return its exit status; see `fastseq.cli.run`."""
     _on_ctrl_c(_quit)
     try:
-        from .cli import main as run
+        from .cli import parse, run
+
+        args = parse()  # imports everything that the command needs
     except (ImportError, ValueError) as error:  # from FASTSEQ_BACKEND, or a missing package
         print(f"fastseq: error: {error}", file=sys.stderr)
         return BAD_INPUT
     try:
         _on_ctrl_c(signal.default_int_handler)
-        return run()
+        return run(args)
     except KeyboardInterrupt:  # just before or after the command itself
         return INTERRUPTED
     finally:

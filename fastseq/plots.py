@@ -19,6 +19,7 @@ BLUE, ORANGE = "#1f6fb2", "#d9661f"
 SIZE = 6.4, 3.6  # inches
 DPI = 110
 SMOOTHING = 10  # updates
+MOST_MEANS = 200  # of the curve of a training run
 
 STYLE: dict[Any, Any] = {  # matplotlib types each key separately
     "figure.facecolor": "white",
@@ -72,6 +73,7 @@ class Curve:
     Attributes
     ----------
     title : str
+        May be empty.
     losses : sequence of float
         Loss of every update, from the first.
     baseline : float
@@ -88,13 +90,17 @@ class Curve:
     published: Mapping[int, float]
 
 
-def loss_curves(curves: Sequence[Curve], kind: str = "png") -> bytes:
+def loss_curves(
+    curves: Sequence[Curve], kind: str = "png", size: tuple[float, float] = SIZE
+) -> bytes:
     """Draw loss curves in two columns.
 
     Parameters
     ----------
     curves : sequence of Curve
     kind : {"png", "svg"}
+    size : tuple of float
+        Width and height of each, in inches.
 
     Returns
     -------
@@ -103,14 +109,15 @@ def loss_curves(curves: Sequence[Curve], kind: str = "png") -> bytes:
     """
     columns = min(2, len(curves))
     rows = -(-len(curves) // columns)
-    with _figure((columns * SIZE[0], rows * SIZE[1])) as figure:
+    with _figure((columns * size[0], rows * size[1])) as figure:
         for place, curve in enumerate(curves, start=1):
             _draw_losses(figure.add_subplot(rows, columns, place), curve)
         return _contents(figure, kind)
 
 
 def _draw_losses(axes: Axes, curve: Curve) -> None:
-    axes.set_title(curve.title)
+    if curve.title:
+        axes.set_title(curve.title)
     axes.set_xlabel("update")
     axes.set_ylabel("loss, nats per window")
     _draw_baseline(axes, curve)
@@ -154,6 +161,9 @@ def _draw_published(axes: Axes, curve: Curve) -> None:
 def training_curve(records: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw training and validation loss of a training run.
 
+    The training loss is drawn as means over equal numbers of steps (see `mean_losses`), each
+    in the middle of its steps; validations are points.
+
     Parameters
     ----------
     records : sequence of mappings
@@ -170,18 +180,67 @@ def training_curve(records: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_title("Loss")
         axes.set_xlabel("step")
         axes.set_ylabel("nats per token")
-        for key, label, color in (
-            ("train_loss", "training", BLUE),
-            ("valid_loss", "validation", ORANGE),
-        ):
-            points = [(r["step"], r[key]) for r in records if r.get(key) is not None]
-            if points:
-                steps, losses = zip(*points, strict=True)
-                marker = "o" if len(points) < 2 else None  # one point makes no line
-                axes.plot(steps, losses, color=color, linewidth=1.6, label=label, marker=marker)
+        _draw_training(axes, records)
+        _draw_validations(axes, records)
         if axes.lines:
             axes.legend(loc="upper right")
         return _contents(figure, "png")
+
+
+def _draw_training(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    width, ends, losses = mean_losses(records)
+    if not len(losses):
+        return
+    label = f"training, means of {width:,} steps" if width > 1 else "training, each step"
+    marker = "o" if len(losses) < 2 else None  # one point makes no line
+    axes.plot(
+        ends - (width - 1) / 2, losses, color=BLUE, linewidth=1.6, label=label, marker=marker
+    )
+
+
+def _draw_validations(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    points = [(r["step"], r["valid_loss"]) for r in records if r.get("valid_loss") is not None]
+    if not points:
+        return
+    steps, losses = zip(*points, strict=True)
+    axes.plot(steps, losses, color=ORANGE, linewidth=0.6, alpha=0.5)
+    label = f"validation, lowest {min(losses):.3f}"
+    axes.plot(steps, losses, "o", color=ORANGE, markersize=4, markeredgewidth=0, label=label)
+
+
+def mean_losses(records: Sequence[Mapping[str, Any]]) -> tuple[int, np.ndarray, np.ndarray]:
+    """Mean training losses over equal numbers of steps.
+
+    The lines of a run do not average equally many steps: each covers those since the line
+    before, and validations add lines in between. The lines' sums are therefore added up first.
+    A mean is exact where its steps begin and end with a line, as they do at multiples of
+    ``log_every``; elsewhere a line's loss is taken for each of its steps.
+
+    Parameters
+    ----------
+    records : sequence of mappings
+        Lines of ``metrics.jsonl``, in the order of their steps.
+
+    Returns
+    -------
+    width : int
+        Steps of a mean: the longest distance of two lines, or a multiple of it where there
+        would be more than 200 means.
+    ends, losses : ndarray of shape (n,)
+        Last steps of the means (`width`, twice `width`, …, and the last step of the run, whose
+        mean shares steps with the one before), and the means.
+    """
+    known = [(r["step"], r["train_loss"]) for r in records if r.get("train_loss") is not None]
+    steps = np.array([0, *(step for step, _ in known)])
+    counts = np.diff(steps)
+    if not counts.sum():
+        return 1, np.empty(0, np.int64), np.empty(0)
+    sums = np.cumsum([0.0, *(counts * [loss for _, loss in known])])
+    last, width = int(steps[-1]), int(counts.max())
+    width = min(last, width * -(-last // (width * MOST_MEANS)))
+    ends = np.append(np.arange(width, last, width), last)
+    means = (np.interp(ends, steps, sums) - np.interp(ends - width, steps, sums)) / width
+    return width, ends, means
 
 
 @contextmanager

@@ -91,6 +91,30 @@ def test_training_curve(records):
     assert png_size(plots.training_curve(records))
 
 
+@given(
+    st.lists(st.floats(0, 10), min_size=1, max_size=300),
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 50),
+)  # fmt: skip
+def test_means_of_a_run_cover_equal_numbers_of_steps(losses, log_every, validate_every, most):
+    """Lines at validations, each the mean of any number of steps, do not change the means."""
+    steps, records, before = len(losses), [], 0
+    for step in range(1, steps + 1):
+        if step % log_every == 0 or step % validate_every == 0 or step == steps:
+            records.append({"step": step, "train_loss": np.mean(losses[before:step])})
+            before = step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "MOST_MEANS", most)
+        width, ends, means = plots.mean_losses(records)
+    assert ends[-1] == steps
+    assert len(ends) <= most + 1
+    known = {0, *(record["step"] for record in records)}
+    for end, mean in zip(ends, means, strict=True):
+        if {end, end - width} <= known:
+            assert mean == pytest.approx(np.mean(losses[end - width : end]), abs=1e-9)
+    if validate_every % log_every == 0:  # every mean but the last is exact
+        assert {*ends, *(ends[:-1] - width)} <= known
+
+
 def test_nothing_is_drawn_without_matplotlib(monkeypatch):
     for name in [n for n in sys.modules if n.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)

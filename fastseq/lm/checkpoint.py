@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..storage.tensorfile import DTYPES, CheckpointError, TensorFile, read_tensors, write_tensors
-from ..text import Vocabulary
+from ..text import Reading, Vocabulary
 from .config import ModelConfig
-from .network import Network
+from .network import Network, State
 
 FORMAT = "fastseq-language-model-1"
 TRAINING = "training."  # prefix of the tensors that only a resumed training run needs
+READING = "reading"  # name of the metadata about files
+_START = "start."  # prefix of the state before a text
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -36,7 +38,8 @@ class Checkpoint:
     metadata : dict of str to str
         All text of the header.
     tensors : dict of str to ndarray
-        Weights and, under names that begin with "training.", the state of a training run.
+        Weights, the state before a text under "start.h" and "start.c" if the model has one,
+        and, under names that begin with "training.", the state of a training run.
         Read-only views of the contents, which are mapped where the system can.
 
     Examples
@@ -62,6 +65,23 @@ class Checkpoint:
         names = self.config.parameter_shapes(len(self.vocabulary))
         return {name: self.tensors[name] for name in names}
 
+    @property
+    def reading(self) -> Reading:
+        """How the files of the training text were read.
+
+        A model that was not trained on files has the usual way: UTF-8, and each file a document
+        if the vocabulary has a token for the end of one.
+        """
+        if READING in self.metadata:
+            return Reading.from_json(self.metadata[READING])
+        return Reading(None if self.vocabulary.eod_id is None else "files")
+
+    @property
+    def start(self) -> State | None:
+        """The model's state before a text; None for a model that has none."""
+        h, c = self.tensors.get(f"{_START}h"), self.tensors.get(f"{_START}c")
+        return None if h is None else State(h, c).copy()
+
 
 def save_model(
     network: Network,
@@ -82,7 +102,7 @@ def save_model(
     """
     write_tensors(
         path,
-        network.state_dict() | dict(tensors or {}),
+        network.state_dict() | _start_tensors(network) | dict(tensors or {}),
         {
             "format": FORMAT,
             "fastseq": __version__,
@@ -91,6 +111,13 @@ def save_model(
             **(metadata or {}),
         },
     )
+
+
+def _start_tensors(network: Network) -> dict[str, NDArray[Any]]:
+    if network.start is None:
+        return {}
+    named = network.start._asdict().items()
+    return {_START + name: array for name, array in named if array is not None}
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -126,6 +153,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     file = read_tensors(path)
     try:
         config, vocabulary = _describe(file)
+        if READING in file.metadata:
+            Reading.from_json(file.metadata[READING])
         problems = "; ".join(_mismatches(file, config, vocabulary))
     except (ValueError, TypeError) as error:
         problems = str(error) or repr(error)
@@ -158,7 +187,7 @@ def _mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -
     if config.num_layers > len(file.tensors):  # before anything is built for each layer
         yield f"num_layers: expected at most {len(file.tensors)} by the number of tensors"
         return
-    expected = config.parameter_shapes(len(vocabulary))
+    expected = config.parameter_shapes(len(vocabulary)) | _start_shapes(file, config)
     dtype = DTYPES["F32" if config.dtype == "float32" else "F64"]
     for name, shape in expected.items():
         tensor = file.tensors.get(name)
@@ -170,3 +199,11 @@ def _mismatches(file: TensorFile, config: ModelConfig, vocabulary: Vocabulary) -
     for name in file.tensors:
         if name not in expected and not name.startswith(TRAINING):
             yield f"{name}: unexpected"
+
+
+def _start_shapes(file: TensorFile, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state before a text, if the file has one; earlier versions wrote none."""
+    if not any(name.startswith(_START) for name in file.tensors):
+        return {}
+    names = ("h", "c") if config.kernel_cell.has_c else ("h",)
+    return {_START + name: (config.num_layers, 1, config.hidden_size) for name in names}

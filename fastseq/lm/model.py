@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -18,6 +18,7 @@ from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
+from .start import mean_state, start_contexts
 
 
 class LanguageModel(Network):
@@ -80,6 +81,34 @@ class LanguageModel(Network):
             raise TypeError("config: expected no further arguments beside a ModelConfig")
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
+
+    def learn_start(self, tokens: ArrayLike) -> None:
+        """Set the state in which texts start to the mean of that before starts in `tokens`.
+
+        Samples, scores and evaluations start in it. A text starts after the end of a document,
+        or of a line without documents. `Trainer` does this with the training text whenever it
+        saves or samples; call it after training in another way, and again when the weights
+        have changed. Without it texts start from zeros, a state in which no line or document
+        starts in training, and samples often start with an unlikely character.
+
+        Parameters
+        ----------
+        tokens : array_like of shape (n,), integer
+            The text that the model is trained on. If the vocabulary has no end of a line or
+            document, or none is found here, texts start from zeros.
+
+        Examples
+        --------
+        >>> from fastseq.text import Vocabulary
+        >>> vocabulary = Vocabulary.characters("Ada\\nEmmy\\n")
+        >>> lm = LanguageModel(vocabulary, hidden_size=8)
+        >>> lm.learn_start(vocabulary.encode("Ada\\nEmmy\\n" * 20))
+        >>> lm.start_state().h.shape
+        (1, 1, 8)
+        """
+        end = sampling.end_token(self.vocabulary)
+        contexts = None if end is None else start_contexts(np.asarray(tokens), end)
+        self.start = None if contexts is None else mean_state(self, contexts)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -188,6 +217,7 @@ class LanguageModel(Network):
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[str]:
         """Sample several texts in one batch, which is faster than one after the other.
@@ -204,6 +234,8 @@ class LanguageModel(Network):
             Strings that end a text; the first one to be complete does, and is left out.
         seed : int or None
             The same seed gives the same texts. None takes a fresh one.
+        progress : callable or None
+            Called now and then with the number of tokens drawn so far, and of all.
         **options : Any
             The fields of `Sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
             allow_unk.
@@ -228,7 +260,7 @@ class LanguageModel(Network):
         """
         settings = Sampling(**options)
         return sampling.sample_many(
-            self, self.vocabulary, count, prime, length, stop, seed, settings
+            self, self.vocabulary, count, prime, length, stop, seed, settings, progress
         )
 
     def sample_tokens(
@@ -238,6 +270,7 @@ class LanguageModel(Network):
         *,
         count: int = 1,
         state: State | None = None,
+        allowed: ArrayLike | None = None,
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -252,7 +285,10 @@ class LanguageModel(Network):
         count : int
             Number of rows, each of which continues the prime on its own.
         state : State or None
-            State of one row before the prime, None for zeros; it is not modified.
+            State of one row before the prime, None for `start_state`; it is not modified.
+        allowed : array_like of shape (V,), bool, or None
+            Tokens that may be drawn; None for all, apart from the unknown token without
+            ``allow_unk=True``.
         seed : int or None
             The same seed gives the same tokens. None takes a fresh one.
         **options : Any
@@ -279,6 +315,10 @@ class LanguageModel(Network):
         >>> drawn = lm.sample_tokens(vocabulary.encode("to"), length=10, count=3, seed=1)
         >>> drawn.ids.shape, bool((drawn.log_probs < 0).all())
         ((3, 10), True)
+        >>> letters = [token != " " for token in vocabulary.tokens]
+        >>> drawn = lm.sample_tokens([1], length=50, allowed=letters, seed=1)
+        >>> " " in vocabulary.decode(drawn.ids)
+        False
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -286,7 +326,9 @@ class LanguageModel(Network):
         check_int("length", length, 0)
         check_int("count", count, 1)
         settings = Sampling(**options)
-        return Decoder(self, ids, count, settings, self.vocabulary, seed, state).draw(length)
+        mask = None if allowed is None else np.asarray(allowed)
+        decoder = Decoder(self, ids, count, settings, self.vocabulary, seed, state, mask)
+        return decoder.draw(length)
 
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False
@@ -364,26 +406,38 @@ class LanguageModel(Network):
 
     def evaluate(
         self,
-        text: str | ArrayLike,
+        text: str | Sequence[str] | ArrayLike,
         carry_state: bool = True,
         *,
         batch_size: int = 1,
         seq_length: int = evaluation.WINDOW,
+        overlap: int = 0,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Evaluation:
         """Measure how well the model predicts a text.
 
         Parameters
         ----------
-        text : str, or array_like of shape (n,) and integers
-            A str is a whole document: if the vocabulary has a token for the end of a document,
-            that is predicted, too.
+        text : str, list of str, or array_like of shape (n,) and integers
+            A str is a whole text: it starts as the texts of `sample` do, and all its tokens are
+            predicted, with the end of the document if the vocabulary has a token for it. A list
+            has documents, which are read one after another as in training. Ids are a part
+            of a text: their first token is given, and the state before it is zero, as in
+            validation by `Trainer`.
         carry_state : bool
-            Keep the state from window to window; otherwise each window starts from zero.
+            Keep the state from window to window; otherwise each window starts like the first.
         batch_size : int
-            Number of parallel streams in which the text is read. Each starts from zero, so
-            more streams are faster but score slightly worse.
+            Largest number of parallel streams in which the text is read, which is faster. Each
+            starts without the text before it, so that more streams score slightly worse unless
+            they overlap.
         seq_length : int
             Tokens in a window. It has no effect if the state is carried.
+        overlap : int
+            Tokens that each stream but the first reads before those that it scores. With a
+            few hundred the score hardly differs from that of one stream. A text is cut into
+            so few streams that each has three times as many.
+        progress : callable or None
+            Called now and then with the number of tokens scored so far, and of all.
 
         Returns
         -------
@@ -395,7 +449,8 @@ class LanguageModel(Network):
         TypeError
             `text` is neither a str nor an array of integers.
         ValueError
-            A text of fewer than 2 tokens.
+            A str without any token, fewer than 2 ids, or documents for a model that was
+            trained without.
         IndexError
             A token that is not in the vocabulary.
 
@@ -406,12 +461,13 @@ class LanguageModel(Network):
         >>> lm = fastseq.LanguageModel(vocabulary, hidden_size=8)
         >>> evaluation = lm.evaluate("to be or not")
         >>> evaluation.tokens, 5 < evaluation.perplexity < 15  # of 8 tokens; a guess has 8
-        (11, True)
+        (12, True)
         """
         check_int("batch_size", batch_size, 1)
         check_int("seq_length", seq_length, 1)
+        check_int("overlap", overlap, 0)
         return evaluation.evaluate(
-            self, self.vocabulary, text, carry_state, batch_size, seq_length
+            self, self.vocabulary, text, carry_state, batch_size, seq_length, overlap, progress
         )
 
     # -- files -----------------------------------------------------------------------------
@@ -480,4 +536,5 @@ class LanguageModel(Network):
         """
         lm = cls(opened.vocabulary, opened.config)
         lm.load_state_dict(opened.weights)
+        lm.start = opened.start
         return lm

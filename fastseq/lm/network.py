@@ -94,6 +94,8 @@ class Network(Module):
     ----------
     random : numpy.random.Generator
         Draws the initial weights, then dropout.
+    start : State or None
+        State of one row before a text; see `start_state`.
     """
 
     embedding: _Parameters
@@ -108,6 +110,7 @@ class Network(Module):
         self._make_parameters(vocabulary_size)
         self.flatten_parameters()
         self.reset_parameters()
+        self.start: State | None = None
         self._pending = PendingCalls()
         self._dropout = (config.dropout,) * config.num_layers
         self._stack = Stack([[self._layer(n)] for n in range(config.num_layers)])
@@ -448,8 +451,8 @@ class Network(Module):
         """
         return self._input.table(self.layers[0])
 
-    def zero_state(self, batch_size: int = 1) -> State:
-        """Return the state before the first token.
+    def start_state(self, batch_size: int = 1) -> State:
+        """Return the state before a text: `start` in every row, or zeros without one.
 
         Parameters
         ----------
@@ -459,7 +462,23 @@ class Network(Module):
         Returns
         -------
         State
-            Zeros.
+            A copy.
+        """
+        if self.start is None:
+            return self.zero_state(batch_size)
+        return self.start.rows(np.zeros(batch_size, np.int64))
+
+    def zero_state(self, batch_size: int = 1) -> State:
+        """Return a state of zeros, in which training starts.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number B of rows.
+
+        Returns
+        -------
+        State
         """
         shape = self.config.num_layers, batch_size, self.config.hidden_size
         has_c = self.layers[0].cell.has_c

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple, TypedDict
@@ -138,7 +138,9 @@ class Decoder:
         repetition.
     seed : int or None
     state : State, optional
-        State of one row before the prime.
+        State of one row before the prime; by default the network's `start_state`.
+    allowed : ndarray of shape (V,), bool, optional
+        Tokens that may be drawn; all by default, apart from the unknown token.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Decoder:
         vocabulary: Vocabulary,
         seed: int | None,
         state: State | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> None:
         if seed is not None:
             check_int("seed", seed, 0)
@@ -161,17 +164,13 @@ class Decoder:
         self._h, self._c = state.rows(np.zeros(count, np.int64))
         self._last = np.full(count, prime[-1])
         size = network.vocabulary_size
-        allowed = None
-        if vocabulary.unk_id is not None and not settings.allow_unk and size > 1:
-            allowed = np.ones(size, np.uint8)
-            allowed[vocabulary.unk_id] = 0
         self._draw = Draw(
             settings.temperature,
             min(settings.top_k, size),  # whatever a kernel's integers hold
             settings.top_p,
             settings.min_p,
             settings.repetition_penalty,
-            allowed,
+            _allowed_tokens(vocabulary, settings, allowed),
         )
         weights = [w.w_hh for w in network.layers] + [network.head_weight]
         work = sum(w.size for w in weights)
@@ -194,6 +193,26 @@ class Decoder:
         return Samples(tokens[1:].T, log_probs.T)
 
 
+def _allowed_tokens(
+    vocabulary: Vocabulary, settings: Sampling, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.uint8] | None:
+    """1 for each token that may be drawn, 0 for the others; None for all."""
+    size, unk_id = len(vocabulary), vocabulary.unk_id
+    if allowed is not None and (allowed.shape != (size,) or allowed.dtype != np.bool_):
+        raise ValueError(
+            f"allowed: expected bool of shape ({size},), got {allowed.dtype} of {allowed.shape}"
+        )
+    without_unk = unk_id is not None and not settings.allow_unk and size > 1
+    if allowed is None and not without_unk:
+        return None
+    mask = np.ones(size, np.uint8) if allowed is None else allowed.astype(np.uint8)
+    if without_unk:
+        mask[unk_id] = 0
+    if not mask.any():
+        raise ValueError("allowed: expected at least one token, got none")
+    return mask
+
+
 def pack_network(network: Network) -> Any:
     """The network's weights in the form of the `decode` kernel, packed once."""
     first, *above = [layer.weights() for layer in network.layers]
@@ -208,19 +227,26 @@ def pack_network(network: Network) -> Any:
 
 def read_prime(network: Network, ids: Ids, state: State | None = None) -> State:
     """Compute the state after reading ids, window by window so that memory stays bounded."""
+    state = network.start_state() if state is None else state
     for start in range(0, len(ids), _PRIME_WINDOW):
         state = network.advance(ids[start : start + _PRIME_WINDOW, None], state)
-    return network.zero_state() if state is None else state
+    return state
 
 
-def start_token(vocabulary: Vocabulary) -> int:
-    """The token before a text: the end of a document or line, else the first known token."""
+def end_token(vocabulary: Vocabulary) -> int | None:
+    """The token after which a text starts: the end of a document, else of a line, or None."""
     if vocabulary.eod_id is not None:
         return vocabulary.eod_id
     ends = vocabulary.lookup("\n")
     known = ends[ends >= 0]
-    if len(known):
-        return int(known[0])
+    return int(known[0]) if len(known) else None
+
+
+def start_token(vocabulary: Vocabulary) -> int:
+    """The token that is read before a text: its `end_token`, else the first known token."""
+    end = end_token(vocabulary)
+    if end is not None:
+        return end
     return 1 if vocabulary.unk_id == 0 and len(vocabulary) > 1 else 0
 
 
@@ -307,12 +333,21 @@ def sample_many(
     stop: str | Sequence[str],
     seed: int | None,
     settings: Sampling,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[str]:
     """Sample as described at `LanguageModel.samples`."""
     stops = stop_strings(stop)
     check_int("count", count, 1)
     check_int("length", length, 0)
     prime_ids, read = prime_tokens(vocabulary, prime)
-    drawn = Decoder(network, read, count, settings, vocabulary, seed).draw(length)
-    texts = (continuation(vocabulary, prime_ids, row) for row in drawn.ids.tolist())
+    decoder = Decoder(network, read, count, settings, vocabulary, seed)
+    check_memory("count, length", count * length * _TOKEN_BYTES)
+    rows: list[list[int]] = [[] for _ in range(count)]
+    for start in range(0, length, decoder.chunk):
+        drawn = decoder.draw(min(decoder.chunk, length - start)).ids
+        for row, ids in zip(rows, drawn.tolist(), strict=True):
+            row.extend(ids)
+        if progress is not None:
+            progress(count * len(rows[0]), count * length)
+    texts = (continuation(vocabulary, prime_ids, row) for row in rows)
     return [prime + "".join(until_stop(text, stops)) for text in texts]

@@ -4,7 +4,9 @@ from . import datasets
 from .batches import Batches
 from .corpus import Corpus
 from .datasets import Dataset
-from .reading import TextError, find_sources, read_chunks, read_documents, read_text
+from .documents import Reading, read_documents
+from .reading import TextError, find_sources, read_chunks, read_text
+from .sources import Sources
 from .store import cache_dir
 from .vocabulary import Vocabulary
 
@@ -12,6 +14,8 @@ __all__ = [
     "Batches",
     "Corpus",
     "Dataset",
+    "Reading",
+    "Sources",
     "TextError",
     "Vocabulary",
     "cache_dir",

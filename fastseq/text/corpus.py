@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .._version import __version__
 from ..checks import check_choice
 from .batches import Batches
-from .reading import PathOrPaths, TextError, find_sources, read_documents
+from .documents import Reading, gathered, read_documents
+from .reading import PathOrPaths, TextError, find_sources
+from .sources import Sources, file_checksum
 from .store import Encoded, Tokens, TokenStream, encode_cached, encode_in_memory, vocabulary_cached
 from .vocabulary import Policy, Vocabulary
 
@@ -40,6 +43,10 @@ class Corpus:
         Stream and statistics of "train" and of splits with a text of their own.
     fractions : mapping of str to float
         Splits that are cut off the end of "train", in order.
+    sources : Sources or None
+        The files and how they were read; None for a corpus that was not made from files.
+    reading : Reading or None
+        Encoding and division into documents of its files; None for the same corpora.
 
     Attributes
     ----------
@@ -47,6 +54,8 @@ class Corpus:
     splits : dict of str to TokenStream
     unknown_rate : float
         Fraction of the sources' symbols that are not in the vocabulary, over all splits.
+    reading : Reading or None
+    sources : Sources or None
 
     Examples
     --------
@@ -65,13 +74,16 @@ class Corpus:
         vocabulary: Vocabulary,
         encoded: Mapping[str, Encoded],
         fractions: Mapping[str, float],
+        reading: Reading | None = None,
+        sources: Sources | None = None,
     ) -> None:
-        self.vocabulary = vocabulary
+        self.vocabulary, self.reading, self.sources = vocabulary, reading, sources
         self.splits = {name: source.stream for name, source in encoded.items()}
         self.splits |= _cut(self.splits["train"], fractions)
         symbols = sum(source.symbols for source in encoded.values())
         unknown = sum(source.unknown for source in encoded.values())
         self.unknown_rate = unknown / max(1, symbols)
+        self._unknown_token_rates: dict[str, float] = {}
         self._checksums = {name: source.sha256 for name, source in encoded.items()}
 
     @classmethod
@@ -141,7 +153,8 @@ class Corpus:
         policy: Policy = "unk",
         strip_licence: bool = True,
         separator: str = "\n",
-        documents: bool = False,
+        documents: bool | str = False,
+        encoding: str = "utf-8",
     ) -> Corpus:
         """Build a corpus from files, folders or glob patterns; see `find_sources`.
 
@@ -167,9 +180,17 @@ class Corpus:
             Leave out Project Gutenberg's header and footer.
         separator : str
             Text inserted between two files, unless they are documents.
-        documents : bool
-            Treat every file as a document and append a token for its end; see
-            `Vocabulary.with_documents`. A vocabulary with such a token implies this.
+        documents : bool or {"files", "lines", "csv:COLUMN"}
+            Divide the text into documents and append a token for the end of each; see
+            `Vocabulary.with_documents`. A document is a file ("files" or True), a line that is
+            not blank, or a field of a column that is not blank in files of comma-separated
+            values. COLUMN is the name of a column in the first row; or its number, from 1,
+            in files whose first row is data. Fields are quoted as Python's `csv` expects. A
+            vocabulary with a token for the end implies "files". Documents keep their order, so
+            shuffle a sorted list before.
+        encoding : str
+            Encoding of the files, any of Python's that can be decoded piece by piece. Bytes of
+            other encodings than UTF-8 are converted to UTF-8.
 
         Returns
         -------
@@ -178,7 +199,10 @@ class Corpus:
         Raises
         ------
         FileNotFoundError, TextError
-            A source is missing, empty or, except for a vocabulary of bytes, not UTF-8.
+            A source is missing, empty or, except for a vocabulary of bytes in UTF-8, not in
+            the encoding; comma-separated values that are malformed or lack the column.
+        ValueError, TypeError
+            Unusable options.
 
         Examples
         --------
@@ -189,23 +213,76 @@ class Corpus:
         >>> corpus = fastseq.Corpus.from_files("poem.txt", fastseq.Vocabulary.bytes())
         >>> bytes(corpus.tokens().tolist())
         b'Roses are red'
+
+        A corpus of names, one a line or in the column "name" of a table::
+
+            Corpus.from_files("names.txt", Vocabulary.characters, documents="lines")
+            Corpus.from_files("people.csv", Vocabulary.characters, documents="csv:name")
         """
+        if isinstance(documents, bool):
+            reading = Reading("files" if documents else None, encoding)
+        else:
+            reading = Reading(documents, encoding)
         splits: dict[str, float | PathOrPaths] = {"valid": valid, "test": test}
         fractions = _fractions(splits)
         held_out = {n: own for n, own in splits.items() if not isinstance(own, int | float)}
         files = _find_files(paths, held_out)
-        options = {"strip_licence": strip_licence, "separator": separator}
+        # Everything that decides, beside files and vocabulary, which tokens come out.
+        read_as = {
+            **fractions, "policy": policy, "strip_licence": strip_licence, "separator": separator,
+            "documents": documents, "encoding": encoding,
+        }  # fmt: skip
+        recorded = Sources.of(files, read_as)
+        options = _FileOptions(strip_licence, separator, reading)
         if not isinstance(vocabulary, Vocabulary):
             vocabulary = _make_vocabulary(vocabulary, files["train"], options)
-        if documents:
+        if reading.documents is not None:
             vocabulary = vocabulary.with_documents()
         if vocabulary.eod_id is not None:
-            options["separator"] = ""
+            reading = replace(reading, documents=reading.documents or "files")
+            options = _FileOptions(strip_licence, "", reading)
         encoded = {
             name: _encode_files(sources, vocabulary, policy, options)
             for name, sources in files.items()
         }
-        return cls(vocabulary, encoded, fractions)
+        return cls(vocabulary, encoded, fractions, reading, recorded)
+
+    @classmethod
+    def from_sources(
+        cls,
+        sources: Sources,
+        vocabulary: Vocabulary,
+        paths: PathOrPaths | None = None,
+        **options: Any,
+    ) -> Corpus:
+        """Read the files of a corpus again.
+
+        Parameters
+        ----------
+        sources : Sources
+            The record of another corpus.
+        vocabulary : Vocabulary
+            The vocabulary of that corpus.
+        paths : path-like or sequence of path-like, optional
+            The training files, where they have been moved.
+        **options : Any
+            Arguments of `from_files` that differ, such as a moved file in ``valid``.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        FileNotFoundError, TextError
+            A file is missing or has changed.
+        """
+        replaced = {*options, *(() if paths is None else ("train",))}
+        for name in sources.files.keys() - replaced:
+            sources.check(name)
+        held_out = {name: sources.paths(name) for name in sources.files if name != "train"}
+        paths = sources.paths("train") if paths is None else paths
+        return cls.from_files(paths, vocabulary, **{**sources.options, **held_out, **options})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(stream):,}" for name, stream in self.splits.items())
@@ -261,6 +338,35 @@ class Corpus:
         stream = self._split(split)
         return Batches(stream.tokens, batch_size, seq_length, drop_last, stream.release)
 
+    def unknown_token_rate(self, split: str) -> float | None:
+        """Return the fraction of a split's tokens that are unknown.
+
+        Parameters
+        ----------
+        split : str
+            "train", or one that was requested.
+
+        Returns
+        -------
+        float or None
+            0 to 1. None if there are unknown symbols in the corpus that cannot be found in its
+            tokens, because the vocabulary has no `unk_id`.
+
+        Raises
+        ------
+        ValueError
+            There is no such split.
+        """
+        stream = self._split(split)
+        if not self.unknown_rate:
+            return 0.0
+        if self.vocabulary.unk_id is None:
+            return None
+        if split not in self._unknown_token_rates:
+            count = stream.count(self.vocabulary.unk_id)
+            self._unknown_token_rates[split] = count / max(1, len(stream))
+        return self._unknown_token_rates[split]
+
     def fingerprint(self) -> str:
         """Return a checksum of vocabulary, tokens and splits; equal corpora have equal ones.
 
@@ -275,6 +381,21 @@ class Corpus:
     def _split(self, name: str) -> TokenStream:
         check_choice("split", name, tuple(self.splits))
         return self.splits[name]
+
+
+class _FileOptions(NamedTuple):
+    """How files are read for a corpus: arguments of `read_documents`."""
+
+    strip_licence: bool
+    separator: str
+    reading: Reading
+
+    def documents(self, sources: list[Path], errors: str = "strict") -> Iterator[Iterator[str]]:
+        return read_documents(sources, errors=errors, **self._asdict())
+
+    def facts(self) -> dict[str, Any]:
+        """As values for JSON."""
+        return self._asdict() | {"reading": self.reading.to_json()}
 
 
 def _fractions(splits: Mapping[str, object]) -> dict[str, float]:
@@ -314,28 +435,30 @@ def _find_files(paths: PathOrPaths, held_out: Mapping[str, PathOrPaths]) -> dict
 
 
 def _make_vocabulary(
-    maker: Callable[[Iterable[str]], Vocabulary], sources: list[Path], options: dict[str, Any]
+    maker: Callable[[Iterable[str]], Vocabulary], sources: list[Path], options: _FileOptions
 ) -> Vocabulary:
     """Build a vocabulary, or load it from the cache if the maker is a method of `Vocabulary`."""
-    pieces = chain.from_iterable(read_documents(sources, **options))
     known = maker if isinstance(maker, partial) else partial(maker)
+    if options.reading.has_records and known.func == Vocabulary.characters:
+        options = options._replace(separator="")  # only words need a line end between documents
+    pieces = gathered(chain.from_iterable(options.documents(sources)))
     named = known.func in (Vocabulary.characters, Vocabulary.words) and not known.args
     if not named or sum(map(_text_size, sources)) <= COUNTED_ANEW_BYTES:
         return maker(pieces)
-    about = [__version__, known.func.__name__, repr(sorted(known.keywords.items())), options]
-    key = _checksum([_contents(sources), about])
+    about = [__version__, known.func.__name__, repr(sorted(known.keywords.items()))]
+    key = _checksum([_contents(sources), about, options.facts()])
     return vocabulary_cached(key, lambda: maker(pieces))
 
 
 def _encode_files(
-    sources: list[Path], vocabulary: Vocabulary, policy: Policy, options: dict[str, Any]
+    sources: list[Path], vocabulary: Vocabulary, policy: Policy, options: _FileOptions
 ) -> Encoded:
     """Encode files, into memory or the cache by their size."""
-    documents = read_documents(sources, errors=vocabulary.text_errors, **options)
+    documents = options.documents(sources, vocabulary.text_errors)
     if sum(map(_text_size, sources)) <= IN_MEMORY_BYTES:
         encoded = encode_in_memory(documents, vocabulary, policy)
     else:
-        key = _cache_key(sources, vocabulary, options | {"policy": policy})
+        key = _cache_key(sources, vocabulary, options.facts() | {"policy": policy})
         encoded = encode_cached(key, documents, vocabulary, policy)
     if not encoded.stream:
         raise TextError(f"{sources[0]}: expected text, got none")
@@ -352,12 +475,7 @@ def _cache_key(sources: list[Path], vocabulary: Vocabulary, options: dict[str, A
 
 
 def _contents(sources: list[Path]) -> list[tuple[bool, str]]:
-    return [(path.suffix == ".gz", _file_checksum(path)) for path in sources]
-
-
-def _file_checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [(path.suffix == ".gz", file_checksum(path)) for path in sources]
 
 
 def _checksum(facts: Any) -> str:

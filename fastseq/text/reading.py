@@ -1,10 +1,11 @@
-"""From files to pieces of text: UTF-8, strict by default, with newlines unchanged."""
+"""From files to pieces of text: UTF-8 by default, strict, with newlines unchanged."""
 
 from __future__ import annotations
 
 import codecs
 import glob
 import gzip
+import io
 import itertools
 import os
 import re
@@ -12,6 +13,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+from ..checks import check_type
 
 PathOrPaths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -110,21 +113,47 @@ def _is_text(path: Path) -> bool:
     return name.endswith(SUFFIXES) and not any(part.startswith(".") for part in path.parts)
 
 
+def encoding_name(encoding: str) -> str:
+    """The name under which Python knows a text encoding.
+
+    Raises
+    ------
+    ValueError
+        There is none of this name, or it cannot decode a file piece by piece.
+    """
+    check_type("encoding", encoding, str)
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding)  # unlike `lookup` it refuses hex and the like
+        found = codecs.lookup(encoding)
+        codecs.getincrementaldecoder(encoding)
+    except LookupError:
+        raise ValueError(
+            f"encoding: expected a text encoding such as utf-8 or cp1252, got {encoding!r}"
+        ) from None
+    return found.name
+
+
 def read_chunks(
-    path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
+    path: str | os.PathLike[str],
+    strip_licence: bool = True,
+    errors: str = "strict",
+    encoding: str = "utf-8",
 ) -> Iterator[str]:
     """Stream one file's text in pieces of about a million characters.
 
     Parameters
     ----------
     path : path-like
-        A UTF-8 file; if its name ends in .gz it is decompressed.
+        A file; if its name ends in .gz it is decompressed.
     strip_licence : bool
         Leave out everything outside of Project Gutenberg's START and END markers, if the file
         has them.
     errors : {"strict", "surrogateescape"}
         Refuse bytes that are not UTF-8, or map them to characters that no text contains and
-        that `str.encode` maps back.
+        that `str.encode` maps back. In other encodings, bytes that stand for no character are
+        always refused.
+    encoding : str
+        Any text encoding of Python that has an incremental decoder.
 
     Returns
     -------
@@ -136,7 +165,8 @@ def read_chunks(
     OSError
         The file cannot be read.
     TextError
-        For bytes that are not UTF-8, with file and byte offset (in the decompressed stream).
+        For bytes that are not in the encoding, with file and byte offset (in the decompressed
+        stream).
 
     Examples
     --------
@@ -147,24 +177,31 @@ def read_chunks(
     >>> len(list(read_chunks("long.txt"))) > 1
     True
     """
-    chunks = _decode(path, _read_blocks(path), errors)
+    encoding = encoding_name(encoding)
+    errors = errors if encoding == "utf-8" else "strict"
+    chunks = _decode(path, _read_blocks(path), errors, encoding)
     return strip_gutenberg(chunks) if strip_licence else chunks
 
 
 def read_text(
-    path: str | os.PathLike[str], strip_licence: bool = True, errors: str = "strict"
+    path: str | os.PathLike[str],
+    strip_licence: bool = True,
+    errors: str = "strict",
+    encoding: str = "utf-8",
 ) -> str:
     """Read the whole text of one file.
 
     Parameters
     ----------
     path : path-like
-        A UTF-8 file; if its name ends in .gz it is decompressed.
+        A file; if its name ends in .gz it is decompressed.
     strip_licence : bool
         Leave out everything outside of Project Gutenberg's START and END markers, if the file
         has them.
     errors : {"strict", "surrogateescape"}
         Treatment of bytes that are not UTF-8; see `read_chunks`.
+    encoding : str
+        Any text encoding of Python that has an incremental decoder.
 
     Returns
     -------
@@ -175,7 +212,8 @@ def read_text(
     OSError
         The file cannot be read.
     TextError
-        For bytes that are not UTF-8, with file and byte offset (in the decompressed stream).
+        For bytes that are not in the encoding, with file and byte offset (in the decompressed
+        stream).
 
     Examples
     --------
@@ -186,51 +224,7 @@ def read_text(
     >>> read_text("nemo.txt")
     'Captain Nemo'
     """
-    return "".join(read_chunks(path, strip_licence, errors))
-
-
-def read_documents(
-    paths: Sequence[Path],
-    strip_licence: bool = True,
-    separator: str = "\n",
-    errors: str = "strict",
-) -> Iterator[Iterator[str]]:
-    r"""Yield one stream of text per file; each but the last ends in `separator`.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files; see `read_chunks`.
-    strip_licence : bool
-        Leave out Project Gutenberg's header and footer.
-    separator : str
-        Text to insert between two files.
-    errors : {"strict", "surrogateescape"}
-        Treatment of bytes that are not UTF-8; see `read_chunks`.
-
-    Yields
-    ------
-    iterator of str
-        Pieces of a file's text.
-
-    Raises
-    ------
-    OSError, TextError
-        A file cannot be read, or is not UTF-8.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from fastseq.text import read_documents
-    >>> paths = [Path("one.txt"), Path("two.txt")]
-    >>> [path.write_text(path.stem) for path in paths]
-    [3, 3]
-    >>> ["".join(pieces) for pieces in read_documents(paths)]
-    ['one\n', 'two']
-    """
-    for n, path in enumerate(paths, start=1):
-        chunks = read_chunks(path, strip_licence, errors)
-        yield chunks if n == len(paths) else itertools.chain(chunks, [separator])
+    return "".join(read_chunks(path, strip_licence, errors, encoding))
 
 
 def _read_blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -242,33 +236,64 @@ def _read_blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
         raise TextError(f"{path}: damaged gzip file: {error}") from None
 
 
-def _decode(path: str | os.PathLike[str], blocks: Iterable[bytes], errors: str) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+def _decode(
+    path: str | os.PathLike[str], blocks: Iterable[bytes], errors: str, encoding: str
+) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     position = 0
     for block in itertools.chain(blocks, [b""]):
         if position == 0 and errors == "strict":
-            _refuse_wide_encodings(path, block)
-        held_back = len(decoder.getstate()[0])  # first bytes of a character split between blocks
+            _refuse_wide_encodings(path, block, encoding)
+        position += len(block)
         try:
             text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            offset = position - held_back + error.start
-            raise TextError(f"{path}: invalid UTF-8 at byte {offset}: {error.reason}") from None
-        position += len(block)
+        except UnicodeError as error:
+            raise TextError(f"{path}: {_reason(error, position, encoding)}") from None
         if text:
             yield text
 
 
-def _refuse_wide_encodings(path: str | os.PathLike[str], block: bytes) -> None:
+def _reason(error: UnicodeError, position: int, encoding: str) -> str:
+    """Describe bytes that cannot be decoded, the last of which is before `position`."""
+    name = encoding.upper()
+    if not isinstance(error, UnicodeDecodeError):  # utf-16 without a byte order mark, idna
+        return f"not {name}: {error}"
+    # The bytes in error begin with those of a character that earlier blocks left incomplete.
+    offset = position - len(error.object) + error.start
+    other = _likely_encoding(error.object) if encoding == "utf-8" else "utf-8"
+    return f"invalid {name} at byte {offset}: {error.reason}; try the encoding {other}"
+
+
+def _likely_encoding(block: bytes) -> str:
+    """An encoding of Western texts that has a character for every byte."""
+    try:
+        block.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
+
+
+def _refuse_wide_encodings(path: str | os.PathLike[str], block: bytes, encoding: str) -> None:
     """Detect UTF-16 by its byte order mark, or by a NUL beside nearly every letter."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return
+    name = encoding.upper()
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-    if block.startswith(marks):
-        raise TextError(f"{path}: byte order mark of UTF-16 or UTF-32 at byte 0, expected UTF-8")
+    if encoding == "utf-8" and block.startswith(marks):
+        wide = "utf-32" if block.startswith((codecs.BOM_UTF32_LE, marks[2])) else "utf-16"
+        raise TextError(
+            f"{path}: byte order mark of {wide.upper()} at byte 0, expected {name}; "
+            f"try the encoding {wide}"
+        )
     even, odd = block[:1024:2], block[1:1024:2]
     for text, nul, offset in (even, odd, 1), (odd, even, 0):
         if len(nul) > 1 and 0 not in text and nul.count(0) > 0.75 * len(nul):
             where = offset + 2 * nul.index(0)
-            raise TextError(f"{path}: looks like UTF-16 (NUL at byte {where}), expected UTF-8")
+            wide = "utf-16-le" if offset else "utf-16-be"
+            raise TextError(
+                f"{path}: looks like UTF-16 (NUL at byte {where}), expected {name}; "
+                f"try the encoding {wide}"
+            )
 
 
 def strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from ..storage.files import atomic_file, naming, read_checked_line, write_checked_line
 from .vocabulary import Ids, Policy, Vocabulary
 
+_BLOCK = 1 << 22  # tokens that are counted at a time
+_PIECE = 1 << 16  # tokens that are written at a time, or more
+
 Tokens: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 
@@ -59,23 +62,28 @@ class TokenStream:
     Attributes
     ----------
     tokens : ndarray of shape (n,), the smallest unsigned type that holds the vocabulary
-    documents : ndarray of int64
-        Position at which each document begins.
     release : callable or None
         Returns the pages of a mapped file that have been read to the system.
     """
 
     tokens: Tokens
-    documents: NDArray[np.int64]
     release: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def count(self, token: int) -> int:
+        """Number of times that a token occurs."""
+        total = 0
+        for start in range(0, len(self), _BLOCK):
+            total += int(np.count_nonzero(self.tokens[start : start + _BLOCK] == token))
+            if self.release is not None:
+                self.release()
+        return total
+
     def part(self, start: int, stop: int) -> TokenStream:
-        """Slice of tokens `start` to `stop`, not copied, with the documents that begin in it."""
-        inside = (self.documents >= start) & (self.documents < stop)
-        return TokenStream(self.tokens[start:stop], self.documents[inside] - start, self.release)
+        """Slice of tokens `start` to `stop`, not copied."""
+        return TokenStream(self.tokens[start:stop], self.release)
 
 
 @dataclass(frozen=True)
@@ -105,18 +113,32 @@ class _Encoding:
     ) -> None:
         self._documents, self._vocabulary, self._policy = documents, vocabulary, policy
         self._dtype = np.min_scalar_type(len(vocabulary) - 1)
-        self._starts: list[int] = []
         self._count = self._unknown = self._symbols = 0
         self._checksum = hashlib.sha256()
 
     def __iter__(self) -> Iterator[Tokens]:
+        held: list[Ids] = []
+        size = missing = 0
+        for ids, unknown in self._pieces():  # as short as a word, where that is a document
+            held.append(ids)
+            size, missing = size + len(ids), missing + unknown
+            if size >= _PIECE:
+                yield self._counted(np.concatenate(held), missing)
+                held, size, missing = [], 0, 0
+        if held:
+            yield self._counted(np.concatenate(held), missing)
+
+    def _pieces(self) -> Iterator[tuple[Ids, int]]:
+        """Ids with the number of unknown symbols; documents without any id have no end."""
         eod_id = self._vocabulary.eod_id
+        end = None if eod_id is None else np.array([eod_id])
         for chunks in self._documents:
-            self._starts.append(self._count)
+            empty = True
             for ids, unknown in self._vocabulary.encode_stream(chunks, self._policy):
-                yield self._counted(ids, unknown)
-            if eod_id is not None and self._count > self._starts[-1]:  # empty ones do not count
-                yield self._counted(np.array([eod_id]), 0)
+                empty = empty and not len(ids)
+                yield ids, unknown
+            if end is not None and not empty:
+                yield end, 0
 
     def _counted(self, ids: Ids, unknown: int) -> Tokens:
         tokens: Tokens = ids.astype(self._dtype)
@@ -131,7 +153,6 @@ class _Encoding:
         return {
             "dtype": self._dtype.str,
             "count": self._count,
-            "documents": self._starts,
             "unknown": self._unknown,
             "symbols": self._symbols,
             "sha256": self._checksum.hexdigest(),
@@ -141,7 +162,7 @@ class _Encoding:
 def _encoded(
     tokens: Tokens, facts: dict[str, Any], release: Callable[[], None] | None = None
 ) -> Encoded:
-    stream = TokenStream(tokens, np.array(facts["documents"], np.int64), release)
+    stream = TokenStream(tokens, release)
     return Encoded(stream, facts["unknown"], facts["symbols"], facts["sha256"])
 
 

@@ -6,11 +6,13 @@ import codecs
 import dataclasses
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
+from itertools import compress, pairwise, repeat
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_int
 from .reading import TextError
+from .spelling import CODE_POINTS, Spelling
 from .words import count_words, join_words, split_words, whole_words
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -419,6 +422,61 @@ class Vocabulary(ABC):
             return 0.0
         return float(np.mean(array == self.unk_id))
 
+    def spelling_bits(self, text: str) -> float | None:
+        """Return the code length of the symbols of a text that are not in the vocabulary.
+
+        A model gives an unknown symbol only the probability of `unk_id`, which says nothing
+        about how it is spelt. Together with this length the text could be decoded. An unknown
+        character takes log₂ 1,114,112 = 20.1 bits, one code point of all that there are; an
+        unknown word as many as `Spelling` needs, which knows the words of the vocabulary.
+
+        Parameters
+        ----------
+        text : str
+            A text.
+
+        Returns
+        -------
+        float or None
+            In bits; 0 if all symbols are known. None if some are not and there is no
+            `unk_id`, so that they cannot be told from known ones.
+
+        Examples
+        --------
+        >>> import fastseq
+        >>> vocabulary = fastseq.Vocabulary.words("the sea the ship")
+        >>> vocabulary.spelling_bits("the sea"), vocabulary.spelling_bits("the heap") > 8
+        (0.0, True)
+        """
+        unknown = self.lookup(text) < 0
+        if not unknown.any():
+            return 0.0
+        if self.unk_id is None:
+            return None
+        counts = Counter(compress(self._symbols(text), unknown.tolist()))
+        return sum(n * self._spelling_bits(symbol or "") for symbol, n in counts.items())
+
+    def _spelling_bits(self, symbol: str) -> float:
+        """Code length of one unknown symbol, beside that of `unk_id`."""
+        return math.log2(CODE_POINTS)
+
+    def character_count(self, text: str) -> int:
+        """Return the number of characters that the text's tokens stand for.
+
+        For words it is the length of the text with one space between two words, since tokens
+        of words leave the amount of white space open.
+
+        Parameters
+        ----------
+        text : str
+            A text.
+
+        Returns
+        -------
+        int
+        """
+        return len(text)
+
     def to_json(self) -> str:
         """Write everything that is needed to rebuild an equal vocabulary.
 
@@ -579,6 +637,20 @@ class WordVocabulary(Vocabulary):
 
     def _symbols(self, text: str) -> Sequence[str | None]:
         return split_words(text, self.lowercase, self.eos_id is not None)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self._ids)
+
+    def _spelling_bits(self, symbol: str) -> float:
+        return self._spelling.bits(symbol)
+
+    def character_count(self, text: str) -> int:
+        symbols = self._symbols(text)
+        lines = symbols.count(None)
+        words = len(symbols) - lines
+        first_words = sum(a is None and b is not None for a, b in pairwise([None, *symbols]))
+        return sum(map(len, filter(None, symbols))) + words - first_words + lines
 
     def _whole(self, chunks: Iterable[str]) -> Iterable[str]:
         return whole_words(chunks)

@@ -190,9 +190,12 @@ class Console(Callback):
         """
         if self._stream.isatty():
             layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
-            done = run.budget_used()
             self._bar = tqdm(
-                total=1.0, initial=done, file=self._stream, bar_format=layout, dynamic_ncols=True
+                total=1.0,
+                initial=_done(run),
+                file=self._stream,
+                bar_format=layout,
+                dynamic_ncols=True,
             )
 
     def stepped(self, run: TrainingRun) -> None:
@@ -205,7 +208,7 @@ class Console(Callback):
         """
         if self._bar is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + _REFRESH_SECONDS
-            self._bar.n = run.budget_used()
+            self._bar.n = _done(run)
             self._bar.set_description_str(summary(run.snapshot()), refresh=True)
 
     def recorded(self, run: TrainingRun, record: Record) -> None:
@@ -248,9 +251,14 @@ class Console(Callback):
             The trainer.
         """
         if self._bar is not None:
-            self._bar.n = run.budget_used()
+            self._bar.n = _done(run)
             self._bar.close()
             self._bar = None
+
+
+def _done(run: TrainingRun) -> float:
+    """Fraction of the budget that is used, which tqdm wants to be at most 1."""
+    return min(1.0, run.budget_used())
 
 
 class TensorBoard(Callback):

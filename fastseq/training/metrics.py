@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..lm.evaluation import in_usual_unit
-from ..text import Vocabulary
+from ..text import Corpus
 from .state import Progress
 
 Record = dict[str, Any]
@@ -37,7 +37,7 @@ class Throughput:
         return (tokens - self._tokens) / elapsed if elapsed > 0 else None
 
 
-def training_figures(progress: Progress, windows: int, vocabulary: Vocabulary) -> Record:
+def training_figures(progress: Progress, windows: int, corpus: Corpus) -> Record:
     """Position and training loss, the mean since the previous line.
 
     Parameters
@@ -45,7 +45,7 @@ def training_figures(progress: Progress, windows: int, vocabulary: Vocabulary) -
     progress : Progress
     windows : int
         Windows of an epoch.
-    vocabulary : Vocabulary
+    corpus : Corpus
     """
     loss = progress.loss_sum / progress.loss_tokens if progress.loss_tokens else None
     return {
@@ -53,13 +53,17 @@ def training_figures(progress: Progress, windows: int, vocabulary: Vocabulary) -
         "epoch": progress.epoch + progress.window / windows,
         "tokens": progress.tokens,
         "train_loss": loss,
-        **({} if loss is None else in_usual_unit(vocabulary, "train", loss)),
+        **({} if loss is None else _in_usual_unit(corpus, "train", loss)),
     }
 
 
-def validation_figures(loss: float, vocabulary: Vocabulary) -> Record:
+def validation_figures(loss: float, corpus: Corpus) -> Record:
     """Validation loss, in nats per token and in the usual unit."""
-    return {"valid_loss": loss} | in_usual_unit(vocabulary, "valid", loss)
+    return {"valid_loss": loss} | _in_usual_unit(corpus, "valid", loss)
+
+
+def _in_usual_unit(corpus: Corpus, split: str, loss: float) -> dict[str, float]:
+    return in_usual_unit(corpus.vocabulary, split, loss, corpus.unknown_token_rate(split))
 
 
 def summary(record: Record) -> str:

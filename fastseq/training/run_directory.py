@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from ..lm.checkpoint import BEST, LAST
-from ..storage.files import naming
+from ..storage.files import atomic_file, naming
+from ..storage.tensorfile import CheckpointError
+from ..text import Sources
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,6 +41,9 @@ class RunInUseError(RuntimeError):
     """
 
 
+TEXTS, METRICS = "texts.json", "metrics.jsonl"
+
+
 class RunDirectory:
     """Paths of a training run's files, and the lock on them.
 
@@ -60,7 +65,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.last, self.best = self.path / LAST, self.path / BEST
-        self.metrics = self.path / "metrics.jsonl"
+        self.metrics = self.path / METRICS
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / "lock", "ab")  # noqa: SIM115  # held until close
         try:
@@ -112,8 +117,32 @@ class RunDirectory:
             self._file.flush()
         return self._file.tell()
 
+    def record_texts(self, sources: Sources | None) -> None:
+        """Write the files of the corpus to `texts.json`, unless they are there already."""
+        if sources is None or sources == recorded_texts(self.path):
+            return
+        with atomic_file(self.path / TEXTS) as file:
+            file.write(sources.to_json().encode())
+
     def sync_metrics(self) -> None:
         """Flush all lines to disk before a checkpoint that refers to them."""
         if self._file is not None:
             with naming(self.metrics):
                 os.fsync(self._file.fileno())
+
+
+def recorded_texts(run: str | os.PathLike[str]) -> Sources | None:
+    """The files that a run was trained on; None for a corpus from a string.
+
+    Raises
+    ------
+    CheckpointError
+        The record is damaged.
+    """
+    path = Path(run) / TEXTS
+    try:
+        return Sources.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a record of texts: {error!r}") from None

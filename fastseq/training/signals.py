@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next safe point."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -51,12 +51,17 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM during the block (only possible in the main thread)."""
+    """Catch SIGINT, SIGTERM and SIGHUP during the block (only possible in the main thread).
+
+    SIGHUP is left alone where it is ignored, as under nohup.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, request) for number in numbers]
     try:
         yield request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -138,8 +139,8 @@ class TrainingState:
     state: State | None
     corpus: str
 
-    def save(self, lm: LanguageModel, path: Path) -> None:
-        """Write model and training state to one file."""
+    def save(self, lm: LanguageModel, path: Path, about: Mapping[str, str]) -> None:
+        """Write model and training state to one file, with metadata `about` the texts."""
         tensors = {_OPTIMIZER + name: a for name, a in self.optimizer["state"].items()}
         if self.state is not None:
             named = self.state._asdict().items()
@@ -150,6 +151,7 @@ class TrainingState:
             "optimizer": json.dumps(self.optimizer["param_groups"]),
             "random": json.dumps(self.random),
             "corpus": self.corpus,
+            **about,
         }
         save_model(lm, lm.vocabulary, path, tensors, metadata)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -13,17 +14,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lm.checkpoint import LAST, Checkpoint, open_checkpoint, save_model
+from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_model
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
+from ..lm.sampling import end_token
+from ..lm.start import mean_state, start_contexts
 from ..nn.utils import clip_coefficient
 from ..storage.tensorfile import CheckpointError
 from ..text import Corpus
 from .callbacks import Callback, Console, TensorBoard
 from .config import TrainingConfig
 from .metrics import Record, Throughput, training_figures, validation_figures
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, recorded_texts
 from .signals import Stopped, StopRequest, stop_on_signals
 from .state import Progress, TrainingState
 
@@ -84,9 +87,12 @@ class Trainer:
     optimizer : fastseq.optim.Optimizer
     progress : Progress
         Position of the run.
+    saved_step : int or None
+        Step of the checkpoint from which `resume` would continue, if there is one.
     history : list of dict
         The lines of ``metrics.jsonl``: step, epoch, tokens, train_loss, valid_loss (after a
-        validation), their bits_per_character, bits_per_byte or perplexity, learning_rate,
+        validation), their bits_per_character (unknown characters cost 20.1 bits each),
+        bits_per_byte or perplexity, learning_rate,
         gradient_norm, tokens_per_second (without the time of validation), seconds. Losses are
         in nats per token.
 
@@ -122,6 +128,7 @@ class Trainer:
         self.out = None if out is None else Path(out)
         self.callbacks = [*callbacks, *([Console()] if console else [])]
         self.progress = Progress()
+        self.saved_step: int | None = None
         self.history: list[Record] = []
         if corpus.vocabulary != lm.vocabulary:
             raise ValueError(
@@ -136,6 +143,7 @@ class Trainer:
             len(self._batches) / self.config.accumulate
         )
         self._state: State | None = None
+        self._contexts = self._find_contexts()
         self._limit = _DIVERGED * math.log(max(2, len(lm.vocabulary)))
         self._run: RunDirectory | None = None
         self._resuming = self._stopping = False
@@ -148,7 +156,7 @@ class Trainer:
     def resume(
         cls,
         out: str | os.PathLike[str],
-        corpus: Corpus,
+        corpus: Corpus | None = None,
         callbacks: Iterable[Callback] = (),
         console: bool = True,
         **changes: Any,
@@ -162,8 +170,8 @@ class Trainer:
         ----------
         out : path-like
             The run directory.
-        corpus : Corpus
-            The same as before.
+        corpus : Corpus or None
+            The same as before; None reads it again from the same files.
         callbacks : iterable of Callback
             They are told what happens.
         console : bool
@@ -179,7 +187,9 @@ class Trainer:
         Raises
         ------
         FileNotFoundError
-            There is no checkpoint yet.
+            There is no checkpoint yet, or a text is missing.
+        TextError
+            A text has changed.
         CheckpointError
             The checkpoint is damaged, or belongs to another corpus.
         ValueError, TypeError
@@ -198,6 +208,13 @@ class Trainer:
         5
         """
         checkpoint = open_checkpoint(Path(out) / LAST)
+        if corpus is None:
+            sources = recorded_texts(out)
+            if sources is None:
+                raise ValueError(
+                    f"corpus: {os.fspath(out)} does not record its texts, expected them"
+                )
+            corpus = Corpus.from_sources(sources, checkpoint.vocabulary)
         return cls.from_checkpoint(checkpoint, corpus, callbacks, console, **changes)
 
     @classmethod
@@ -239,7 +256,11 @@ class Trainer:
         path = checkpoint.path
         saved = TrainingState.from_checkpoint(checkpoint)
         if saved.corpus != corpus.fingerprint():
-            raise CheckpointError(f"{path}: the corpus is not the one that training began with")
+            began = recorded_texts(path.parent)
+            difference = f" ({began}), got {corpus.sources}" if began and corpus.sources else ""
+            raise CheckpointError(
+                f"{path}: the corpus is not the one that training began with{difference}"
+            )
         config = saved.config.resumed(**changes)
         lm = LanguageModel.from_checkpoint(checkpoint)
         trainer = cls(lm, corpus, config, path.parent, callbacks, console)
@@ -253,6 +274,7 @@ class Trainer:
 
     def _restore(self, saved: TrainingState) -> None:
         self.progress, self._state, self._resuming = saved.progress, saved.state, True
+        self.saved_step = saved.progress.step
         self.lm.random.bit_generator.state = saved.random
         self.optimizer.load_state_dict(saved.optimizer)
         if self._state is not None:
@@ -275,6 +297,7 @@ class Trainer:
         self._tick()
         if not np.isfinite([np.sum(p.data, dtype=np.float64) for p in self.lm.parameters()]).all():
             raise self._diverged("weights are no longer finite")
+        self._learn_start()
         self._run.sync_metrics()
         TrainingState(
             self.config,
@@ -283,16 +306,33 @@ class Trainer:
             dict(self.lm.random.bit_generator.state),
             self._state,
             self.corpus.fingerprint(),
-        ).save(self.lm, self._run.last)
+        ).save(self.lm, self._run.last, self._about())
+        self.saved_step = self.progress.step
         self._saved_at = time.monotonic()
+
+    def _about(self) -> dict[str, str]:
+        """Metadata about the texts: which they are in a few words, and how they are read."""
+        sources, reading = self.corpus.sources, self.corpus.reading
+        about = {} if sources is None else {"texts": str(sources)}
+        return about if reading is None else about | {READING: reading.to_json()}
+
+    def _find_contexts(self) -> NDArray[np.int64] | None:
+        end, stream = end_token(self.lm.vocabulary), self.corpus.splits["train"]
+        return None if end is None else start_contexts(stream.tokens, end, stream.release)
+
+    def _learn_start(self) -> None:
+        """As `LanguageModel.learn_start`, but the training text is searched only once."""
+        if self._contexts is not None:
+            self.lm.start = mean_state(self.lm, self._contexts)
 
     # -- the loop --------------------------------------------------------------------------
 
     def fit(self) -> list[Record]:
         """Train until the budget is used up or early stopping ends the run.
 
-        Ctrl-C and SIGTERM end it after the current step: the checkpoint is saved, then
-        KeyboardInterrupt or SystemExit is raised. The model keeps the weights of the last step.
+        Ctrl-C, SIGTERM and SIGHUP end it after the current step: the checkpoint is saved, then
+        KeyboardInterrupt or SystemExit (with 128 plus the signal's number) is raised. The model
+        keeps the weights of the last step.
 
         Returns
         -------
@@ -319,6 +359,7 @@ class Trainer:
             if self._run is not None:
                 self._open_run(self._run)
             stack.callback(self._notify, "ended")
+            stack.callback(self._learn_start)
             self._notify("started")
             self._clock = time.monotonic()  # the preparations do not count
             self._throughput = Throughput(self._clock, self.progress.tokens)
@@ -333,6 +374,8 @@ class Trainer:
     def _open_run(self, run: RunDirectory) -> None:
         if not self._resuming:
             run.check_unused()
+        run.record_texts(self.corpus.sources)  # they may have been moved
+        if not self._resuming:
             self.save()
         self._resuming = True
         self.history = run.start_metrics(self.progress.metrics_bytes)
@@ -458,6 +501,7 @@ class Trainer:
 
     def _sample(self) -> str:
         config = self.config
+        self._learn_start()
         return self.lm.sample(
             config.sample_prime, config.sample_length,
             temperature=config.sample_temperature, seed=self.progress.step,
@@ -496,7 +540,12 @@ class Trainer:
         progress.best_loss, progress.best_step = loss, progress.step
         progress.validations_without_improvement = 0
         if self._run is not None:
-            metadata = {"progress": progress.to_json()}
+            self._learn_start()
+            unknown_rate = self.corpus.unknown_token_rate("valid")
+            metadata = self._about() | {
+                "progress": progress.to_json(),
+                "valid_unknown_rate": json.dumps(unknown_rate),
+            }
             save_model(self.lm, self.lm.vocabulary, self._run.best, metadata=metadata)
 
     def _record(self, valid_loss: float | None = None) -> None:
@@ -505,7 +554,7 @@ class Trainer:
         progress = self.progress
         record = self.snapshot()
         if valid_loss is not None:
-            record |= validation_figures(valid_loss, self.lm.vocabulary)
+            record |= validation_figures(valid_loss, self.corpus)
         record["seconds"] = progress.seconds
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         self._throughput = Throughput(self._clock, progress.tokens)
@@ -524,7 +573,7 @@ class Trainer:
         """
         progress = self.progress
         return {
-            **training_figures(progress, len(self._batches), self.lm.vocabulary),
+            **training_figures(progress, len(self._batches), self.corpus),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "gradient_norm": progress.gradient_norm,
             "tokens_per_second": self._throughput.rate(time.monotonic(), progress.tokens),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
-from fastseq.lm.checkpoint import save_model
+from fastseq.lm.checkpoint import open_checkpoint, save_model
 from fastseq.storage.tensorfile import read_tensors, write_tensors
-from fastseq.text import Vocabulary
+from fastseq.text import Reading, Vocabulary
 
 CHARACTERS = Vocabulary.characters("abc \n")
 MODELS = {
@@ -33,13 +33,19 @@ def path(tmp_path):
 @pytest.mark.parametrize(
     "vocabulary", [CHARACTERS, Vocabulary.bytes(), Vocabulary.words("é <unk> é\n", eos=True)]
 )
-def test_round_trip(tmp_path, options, vocabulary):
+@pytest.mark.parametrize("starts", [False, True], ids=["without-start", "with-start"])
+def test_round_trip(tmp_path, options, vocabulary, starts):
     lm = LanguageModel(vocabulary, **{"hidden_size": 3, "seed": 4} | options)
+    if starts:
+        lm.learn_start(vocabulary.encode("a b\nc\n" * 9))
     lm.save(tmp_path / "model")
     twin = LanguageModel.load(tmp_path / "model")
     assert (twin.config, twin.vocabulary) == (lm.config, lm.vocabulary)
     for name, array in lm.state_dict().items():
         np.testing.assert_array_equal(twin.state_dict()[name], array)
+    assert (twin.start is not None) == starts
+    for found, expected in zip(twin.start_state(2), lm.start_state(2), strict=True):
+        np.testing.assert_array_equal(found, expected)
     assert twin.sample("a", 5, seed=0) == lm.sample("a", 5, seed=0)
 
 
@@ -89,6 +95,9 @@ def config(**changes):
         ({"vocabulary": Vocabulary.characters("ab").to_json()}, r"head.bias: .*shape \(3,\)"),
         ({"tensors": {"head.bias": None}}, "head.bias: missing"),
         ({"tensors": {"head.extra": np.ones(2)}}, "head.extra: unexpected"),
+        ({"tensors": {"start.h": np.ones((1, 1, 3), np.float32)}}, "start.c: missing"),
+        ({"tensors": {"start.h": np.ones((1, 3), np.float32)}}, "start.h: expected float32"),
+        ({"tensors": {"start.x": np.ones(2)}}, "start.x: unexpected"),
         (
             {"tensors": {"head.extra": np.ones(2), "head.bias": np.ones(2)}},
             "head.bias: expected.*; head.extra: unexpected",
@@ -99,6 +108,19 @@ def test_files_that_do_not_make_a_model(path, change, message):
     rewrite(path, **change)
     with pytest.raises(CheckpointError, match=f"model.safetensors: .*{message}"):
         LanguageModel.load(path)
+
+
+@pytest.mark.parametrize("about", ["", "[1]", "{}{}", '{"documents": "pages"}', '{"encoding": 1}'])
+def test_a_damaged_record_of_the_reading(path, about):
+    rewrite(path, reading=about)
+    with pytest.raises(CheckpointError, match="not a usable checkpoint"):
+        LanguageModel.load(path)
+
+
+def test_the_reading_of_a_model_that_records_none(path, tmp_path):
+    assert open_checkpoint(path).reading == Reading()
+    LanguageModel(CHARACTERS.with_documents(), hidden_size=2).save(tmp_path / "documents")
+    assert open_checkpoint(tmp_path / "documents").reading == Reading("files")
 
 
 def test_saving_where_nothing_can_be_written(tmp_path):

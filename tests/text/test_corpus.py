@@ -109,17 +109,6 @@ def test_vocabulary_is_made_of_training_text_alone():
     assert made.unknown_rate == pytest.approx(1 / 6)
 
 
-def test_documents_begin_where_files_do(files):
-    sizes = [len((files / f"{name}.txt").read_bytes()) + 1 for name in "ab"]
-    whole = Corpus.from_files(files, Vocabulary.bytes(), valid=0.5)
-    starts = [0, sizes[0], sum(sizes)]
-    border = len(whole.tokens("train"))
-    expected = [start for start in starts if start < border]
-    assert whole.splits["train"].documents.tolist() == expected
-    expected = [start - border for start in starts if start >= border]
-    assert whole.splits["valid"].documents.tolist() == expected
-
-
 @pytest.mark.parametrize("limit", [-1, 1 << 20])
 @pytest.mark.parametrize("vocabulary", MAKERS)
 def test_documents_end_with_a_special_token(files, monkeypatch, vocabulary, limit):
@@ -307,3 +296,14 @@ def test_facts_beside_the_cached_tokens_are_plain_json(files):
     Corpus.from_files(files, Vocabulary.bytes())
     facts = json.loads(cached_files()[1].read_text().partition("\n")[0])
     assert facts["count"] == len(TEXT.encode())
+
+
+def test_unknown_tokens_of_a_split_are_counted(monkeypatch):
+    monkeypatch.setattr("fastseq.text.store._BLOCK", 4)
+    vocabulary = Vocabulary.characters("ab")
+    corpus = Corpus.from_text("abxabyabzz", vocabulary, valid=0.3)
+    assert corpus.unknown_token_rate("train") == pytest.approx(2 / 7)
+    assert corpus.unknown_token_rate("valid") == pytest.approx(2 / 3)
+    assert Corpus.from_text("abab", vocabulary).unknown_token_rate("train") == 0
+    codes = Corpus.from_text("abé", Vocabulary.codes(128), valid="ab")
+    assert codes.unknown_token_rate("valid") is None

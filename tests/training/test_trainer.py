@@ -295,14 +295,17 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "\r" not in stream.getvalue()
 
 
-def test_progress_bar_on_a_terminal():
+def test_progress_bar_on_a_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     stream = Terminal()
-    make_trainer(callbacks=[Console(stream)]).fit()
+    trainer = make_trainer(callbacks=[Console(stream)])
+    monkeypatch.setattr(trainer, "budget_used", lambda: trainer.progress.step / 11.5)
+    trainer.fit()  # the last step ends a little after the budget
     assert "100%" in stream.getvalue()
+    assert "104%" not in stream.getvalue()
     assert "tokens/s" in stream.getvalue()
 
 
@@ -388,3 +391,22 @@ def test_configuration_in_json():
         TrainingConfig.from_json('{"sped": 1}')
     with pytest.raises(ValueError, match=r"optimizer_options: .*gamma"):
         make_trainer(optimizer_options={"gamma": 1})
+
+
+def test_unknown_characters_are_no_cheap_hits():
+    vocabulary = Vocabulary.characters("ab")
+    text = "abcab" * 40
+    config = TrainingConfig(steps=2, batch_size=2, seq_length=5)
+    for corpus, known in (
+        (Corpus.from_text(text, vocabulary, valid=text), True),
+        (Corpus.from_text(text, Vocabulary.codes(99), valid=text), False),
+    ):
+        lm = LanguageModel(corpus.vocabulary, hidden_size=4)
+        (record,) = Trainer(lm, corpus, config, console=False).fit()
+        for split in ("train", "valid"):
+            bits = record.get(f"{split}_bits_per_character")
+            if known:
+                loss = record[f"{split}_loss"] / math.log(2)
+                assert bits == pytest.approx(loss + math.log2(0x110000) / 5)
+            else:
+                assert bits is None

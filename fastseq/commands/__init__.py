@@ -1,0 +1,15 @@
+"""The commands: each makes public calls and prints their results.
+
+A command is a module here with two functions, ``add_arguments(parser)`` and ``run(args)``, and
+a line in `COMMANDS`. Its module is imported only when the command is used.
+"""
+
+# Name, which is also that of the module, and one line for `fastseq --help`.
+COMMANDS = {
+    "reproduce": "train the four published language models and compare time and losses",
+    "train": "train a language model on texts",
+    "sample": "generate text with a trained model",
+    "evaluate": "measure how well a model predicts texts",
+    "bench": "time the compiled kernels against their plain-Python reference",
+    "info": "describe this machine and build, or a model",
+}
