@@ -74,7 +74,7 @@ make_devices() {
 inside() {
     chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp LANG=C.UTF-8 \
         PYTHONPATH=/fastseq:/site OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=ARMV8 \
-        FASTSEQ_BACKEND="$1" \
+        FASTSEQ_BACKEND="$1" sh -c "cd /fastseq && $2"
 }
 
 cross_build() {
