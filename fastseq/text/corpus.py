@@ -43,10 +43,11 @@ class Corpus:
         Stream and statistics of "train" and of splits with a text of their own.
     fractions : mapping of str to float
         Splits that are cut off the end of "train", in order.
-    sources : Sources or None
-        The files and how they were read; None for a corpus that was not made from files.
     reading : Reading or None
-        Encoding and division into documents of its files; None for the same corpora.
+        Encoding and division into documents of its files; None for a corpus that was not made
+        from files.
+    sources : Sources or None
+        The files themselves; None for the same corpora.
 
     Attributes
     ----------
