@@ -1,0 +1,231 @@
+"""Every page in Markdown: its code runs, its links lead somewhere, its messages exist.
+
+The blocks of a page run in order, in one namespace and one folder, which holds a few short texts.
+Sizes and training times are replaced by small ones. A block is one of
+
+    python    run
+    pycon     run, and what it prints compared (a doctest)
+    sh        run line by line: fastseq, examples; of make and benchmarks the names are checked
+    text      what a command prints; not compared
+
+A block that cannot run here stands below a comment with the reason, `<!-- not run: ... -->`; calls
+of fastseq in it are still parsed.
+"""
+
+import ast
+import doctest
+import importlib.util
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastseq
+from fastseq import backend
+from fastseq.cli import main, make_parser
+from fastseq.text import datasets
+from fastseq.training import TensorBoard
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "data/README.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+BLOCK = re.compile(r"(?:^<!-- not run:(.*?)-->\n)?^```(.*?)\n(.*?)^```$", re.M | re.S)
+SMALL = [
+    (r"\b(minutes|epochs|steps)=[\d._]+", "steps=2"),
+    (r"--(minutes|epochs|steps) [\d.]+", "--steps 2"),
+    (r"\bhidden_size=\d+", "hidden_size=8"),
+    (r"--hidden-size \d+", "--hidden-size 8"),
+    (r"\blength=\d+", "length=20"),
+    (r"--length \d+", "--length 20"),
+    (r"\brange\(\d{2,}\)", "range(3)"),
+    (r"fastseq reproduce\b", "fastseq reproduce --updates 2 --hidden-size 8 --sample-length 9"),
+    (r"fastseq bench\b", "fastseq bench --experiments char-rnn --rounds 1 --hidden-size 8"),
+]
+
+
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def small(code):
+    for pattern, replacement in SMALL:
+        code = re.sub(pattern, replacement, code)
+    return code
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with the texts that the pages mention."""
+    text = datasets.find("python-manual").text()
+    (tmp_path / "letters").mkdir()
+    for number, name in enumerate(
+        ["my-novel.txt", "another-novel.txt", "letters/1.txt", "letters/2.txt", "letters/3.txt"]
+    ):
+        (tmp_path / name).write_text(text[30_000 * number :][:30_000], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTSEQ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FASTSEQ_DATA", raising=False)
+    monkeypatch.setattr(TensorBoard, "available", lambda: False)  # its import takes seconds
+    threads, kernels = backend.get_num_threads(), backend.get_backend()
+    backend.set_num_threads(1)
+    yield tmp_path
+    backend.set_num_threads(threads)
+    backend.set_backend(kernels)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_runs(page, folder):
+    names = {"__name__": page}
+    for match in BLOCK.finditer(read(page)):
+        reason, language, code = match.groups()
+        line = read(page).count("\n", 0, match.start(3))
+        where = f"{page}, line {line + 1}"
+        if reason is not None:
+            assert reason.strip(), f"{where}: expected a reason"
+            parse_calls(code)
+        elif language == "python":
+            run_python("\n" * line + small(code), page, names)
+        elif language == "pycon":
+            run_doctest(code, where, names)
+        elif language == "sh":
+            for words in commands(small(code)):
+                run_command(words, where)
+        else:
+            assert language == "text", f"{where}: expected python, pycon, sh or text"
+
+
+def run_python(code, page, names):
+    compiled = compile(code, str(ROOT / page), "exec")
+    if "import torch" in code and importlib.util.find_spec("torch") is None:
+        return
+    exec(compiled, names)
+
+
+def run_doctest(code, where, names):
+    test = doctest.DocTestParser().get_doctest(code, names, where, None, None)
+    report = []
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    doctest.DocTestRunner(optionflags=flags).run(test, out=report.append, clear_globs=False)
+    assert not report, "".join(report)
+    names.update(test.globs)
+
+
+def commands(code):
+    """The words of each command of a shell block."""
+    for line in code.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def parse_calls(code):
+    """Parse calls of fastseq; the parser exits with an error for wrong ones."""
+    for line in code.replace("\\\n", " ").splitlines():
+        for call in re.findall(r"^(?:\$ )?fastseq (.*)", line):
+            make_parser().parse_args(shlex.split(call, comments=True))
+
+
+def run_command(words, where):
+    settings = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
+    words = words[len(settings) :]
+    if settings and words[0] == "fastseq":
+        program = [sys.executable, "-m", *words]
+        path = {"PYTHONPATH": str(Path(fastseq.__file__).parents[1])}
+        done = subprocess.run(program, env=os.environ | path | settings, check=False)
+        assert done.returncode == 0, where
+    elif words[0] == "fastseq":
+        assert main(words[1:]) == 0, where
+    elif words[0] == "make":
+        assert re.search(rf"^{words[1]}:", read("Makefile"), re.M), f"{where}: no {words[1]}"
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, f"{where}: no {words[2]}"
+        assert all((ROOT / word).exists() for word in words if word.startswith("tests/")), where
+    elif words[0] == "python":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", words[1:])
+            runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    else:
+        pytest.fail(f"{where}: {words[0]} cannot run here; expected a reason above the block")
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+def links(page):
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.M | re.S)
+    return [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    missing = [link for link in links(page) if not ((ROOT / page).parent / link).exists()]
+    assert not missing
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = set(re.findall(r"[\w/]+\.md", read("mkdocs.yml")))
+    missing = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    assert not missing - navigation
+
+
+def load_links():
+    spec = importlib.util.spec_from_file_location("links", ROOT / "docs" / "links.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SAMPLE = """[A](a/b.md#c) ![picture](p.png) [site](https://x.org) [here](#d) [`x[0]`](d/)
+```python
+f = table[0](x)
+```
+"""
+
+
+def test_links_for_places_outside_of_the_repository():
+    absolute = load_links().absolute
+    code = SAMPLE.partition("\n")[2]
+    assert absolute(SAMPLE, "https://git.org/me/it/", "v1") == (
+        "[A](https://git.org/me/it/blob/v1/a/b.md#c) ![picture](https://git.org/me/it/raw/v1/p.png)"
+        " [site](https://x.org) [here](#d) [`x[0]`](https://git.org/me/it/tree/v1/d/)\n" + code
+    )
+    assert absolute(SAMPLE, None, "v1") == "A  [site](https://x.org) [here](#d) `x[0]`\n" + code
+
+
+def test_nothing_in_readme_depends_on_the_repository():
+    text = load_links().absolute(read("README.md"), "https://git.org/me/it", "v1")
+    assert all(re.match("https?://|#", link) for link in re.findall(r"\]\(([^)]+)\)", text))
+
+
+# -- what pages quote ----------------------------------------------------------------------------
+
+
+def messages():
+    """All texts in the sources, with … for what is filled in."""
+    for path in [ROOT / "setup.py", *Path(fastseq.__file__).parent.rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(v.value if isinstance(v, ast.Constant) else "…" for v in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_on_the_page_of_errors_exists():
+    known = "\n".join(messages())
+    quoted = re.findall(r"^\| `([^`]+)` \|", read("docs/errors.md"), re.M)
+    assert len(quoted) > 20
+    assert [text for text in quoted if text not in known] == []
+
+
+def test_the_two_commands_of_readme_take_a_line_each():
+    """.ci/run takes them from there."""
+    lines = [line for line in read("README.md").splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2
+    assert lines[0].endswith(".venv/bin/fastseq reproduce")
