@@ -11,6 +11,7 @@ _RULES = [
     (re.compile(r"^\.\. \[(\d+)\] ", re.MULTILINE), r"[\1] "),  # what is cited
     (re.compile(r"::$", re.MULTILINE), ":"),  # before a literal block, which is indented
     (re.compile(r"^:$", re.MULTILINE), ""),
+    (re.compile(r"\bpath-like\b"), "path\u2011like"),  # no difference of path and like
 ]
 
 
