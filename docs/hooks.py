@@ -49,6 +49,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     if uri in MADE.values():
         return markdown
+    markdown = links.without_references(markdown)
     return links.rewrite(markdown, _targets(f"docs/{uri}", uri, config))
 
 

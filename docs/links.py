@@ -6,6 +6,7 @@ from collections.abc import Callable
 _FENCE = re.compile(r"^(`{3,}).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 # ![label](path#anchor): the label may hold `code` in brackets, as an image within a link does not.
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
+_CODE_OR_REFERENCE = re.compile(r"^(`{3,}).*?^\1[ \t]*$|`[^`]*`|\]\[", re.MULTILINE | re.DOTALL)
 _ABSOLUTE = re.compile(r"[a-z]+:|/")
 
 
@@ -35,6 +36,11 @@ def rewrite(text: str, target: Callable[[str, bool], str | None]) -> str:
         parts += [_LINK.sub(replaced, text[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, _LINK.sub(replaced, text[end:])])
+
+
+def without_references(text: str) -> str:
+    """Escape a[i][j] in prose, which MkDocs would take for a link to "j"."""
+    return _CODE_OR_REFERENCE.sub(lambda m: r"]\[" if m[0] == "][" else m[0], text)
 
 
 def absolute(text: str, repository: str | None, revision: str) -> str:

@@ -199,6 +199,11 @@ def test_links_for_places_outside_of_the_repository():
     assert absolute(SAMPLE, None, "v1") == "A  [site](https://x.org) [here](#d) `x[0]`\n" + code
 
 
+def test_indices_in_prose_are_not_links():
+    text = "w[i][j], `w[i][j]`\n```\nw[i][j]\n```\n"
+    assert load_links().without_references(text) == r"w[i]\[j]" + text[7:]
+
+
 def test_nothing_in_readme_depends_on_the_repository():
     text = load_links().absolute(read("README.md"), "https://git.org/me/it", "v1")
     assert all(re.match("https?://|#", link) for link in re.findall(r"\]\(([^)]+)\)", text))
