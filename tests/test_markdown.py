@@ -14,6 +14,7 @@ of fastseq in it are still parsed.
 
 import ast
 import doctest
+import importlib
 import importlib.util
 import os
 import re
@@ -22,6 +23,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -158,21 +160,48 @@ def run_command(words, where):
 # -- links ---------------------------------------------------------------------------------------
 
 
-def links(page):
-    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.M | re.S)
-    return [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
+def prose(page):
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.M | re.S)
+
+
+def anchors(path):
+    """Anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.*)$", prose(path), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_to_files(page):
-    missing = [link for link in links(page) if not ((ROOT / page).parent / link).exists()]
-    assert not missing
+def test_links_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        path, _, anchor = link.partition("#")
+        if ":" in path:
+            continue
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_every_page_is_in_the_navigation():
     navigation = set(re.findall(r"[\w/]+\.md", read("mkdocs.yml")))
     missing = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
     assert not missing - navigation
+
+
+@pytest.mark.parametrize("name", ["nn", "optim", "lm", "training", "text", "neural_bytes"])
+def test_the_api_reference_has_every_public_name(name):
+    module = importlib.import_module(f"fastseq.{name}")
+    listed = set(re.findall(r"^::: ([\w.]+)$", read(f"docs/api/{name}.md"), re.M))
+    for entry in listed:
+        owner, _, attribute = entry.rpartition(".")
+        assert hasattr(importlib.import_module(owner), attribute), entry
+    public = {n for n in module.__all__ if not isinstance(getattr(module, n), ModuleType)}
+    assert public <= {entry.rpartition(".")[2] for entry in listed}
+
+
+def test_the_api_reference_has_every_name_of_fastseq():
+    pages = "".join(read(page) for page in PAGES if page.startswith("docs/api/"))
+    listed = {entry.rpartition(".")[2] for entry in re.findall(r"^::: ([\w.]+)$", pages, re.M)}
+    assert set(fastseq.__all__) - listed == {"__version__", "nn", "optim"}
 
 
 def load_links():
