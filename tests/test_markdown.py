@@ -72,6 +72,10 @@ def folder(tmp_path, monkeypatch):
         ["my-novel.txt", "another-novel.txt", "letters/1.txt", "letters/2.txt", "letters/3.txt"]
     ):
         (tmp_path / name).write_text(text[30_000 * number :][:30_000], encoding="utf-8")
+    names = re.findall(r"[a-z]{4,}", text)[:3000]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    rows = ["id,name", *(f"{n},{name}" for n, name in enumerate(names))]
+    (tmp_path / "people.csv").write_text("\n".join(rows), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTSEQ_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTSEQ_DATA", raising=False)
