@@ -1,10 +1,10 @@
 # Uses the Python of .venv; another one: make test PYTHON=python3
 PYTHON ?= .venv/bin/python
 
-.PHONY: build test lint bench annotate wheel
+.PHONY: build test lint docs bench annotate wheel
 
 build: .venv  ## compile the kernels in place, with all that development takes
-	$(PYTHON) -m pip install -e ".[dev,bench]"
+	$(PYTHON) -m pip install -e ".[dev,bench,docs]"
 
 .venv:
 	python3 -m venv .venv
@@ -15,6 +15,9 @@ test:  ## with the best kernels of this machine, then with those that run everyw
 
 lint:
 	PYTHON=$(PYTHON) .ci/lint
+
+docs:  ## the pages as a site, in site/; while writing: mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 bench:  ## all of benchmarks/, some ten minutes on an idle machine
 	$(PYTHON) -m benchmarks.all

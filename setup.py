@@ -2,7 +2,7 @@
 
 import os
 import platform
-import re
+import runpy
 import shutil
 import sys
 import sysconfig
@@ -89,17 +89,10 @@ def name_kernels(name):
         path.write_text(text)
 
 
-def absolute_link(match):
-    """A link of README as it works elsewhere, or its text alone if no repository is known."""
-    image, text, target = match.groups()
-    if REPOSITORY:
-        return f"{image}[{text}]({REPOSITORY}/{'raw' if image else 'blob'}/HEAD/{target})"
-    return "" if image else text
-
-
 def long_description():
-    text = Path("README.md").read_text(encoding="utf-8")
-    return re.sub(r"(!?)\[([^]]*)\]\((?![a-z]+:|#)([^)]*)\)", absolute_link, text)
+    """README with links that work elsewhere."""
+    links = runpy.run_path("docs/links.py")
+    return links["absolute"](Path("README.md").read_text(encoding="utf-8"), REPOSITORY, "HEAD")
 
 
 class Build(build_ext):

@@ -1,6 +1,6 @@
 """A training script for the original neural_bytes, with only its two imports changed.
 
-    python examples/neural_bytes_verne.py [TEXT] [char|word] [rnn|lstm]
+usage: python examples/neural_bytes_verne.py [TEXT] [char|word] [rnn|lstm]
 
 TEXT is a file in UTF-8, such as a novel by Jules Verne. The default is the part of the Python
 manual that every Python includes.
@@ -78,6 +78,8 @@ def train(model, data, names, between):
 
 
 def main():
+    if "--help" in sys.argv:
+        sys.exit(print(__doc__[__doc__.index("usage") :]))
     path, level, cell = [*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :]]
     data, names, between = encode(read_text(path), level)
     if len(data) <= SEQ_LENGTH:

@@ -26,7 +26,7 @@ def test_both_programs_train_to_the_same_loss(rng):
     torch.set_num_threads(1)  # its threads wait for each other on a busy machine
     theirs, ours = ({}, {})
     for source, names in zip(
-        re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S),
+        re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)[:2],
         (theirs, ours),
         strict=True,
     ):
