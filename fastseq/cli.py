@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args
 from . import commands
 from ._kernels import NAMES
 from ._version import __version__
+from .inspection import command as inspection_command
 from .lm import ModelConfig, Sampling
 from .lm.config import CELLS
 from .reproduce.experiments import EXPERIMENTS, Settings
@@ -107,7 +108,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands_ = parser.add_subparsers(
         title="commands", dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
-    for add in (_add_reproduce, _add_train, _add_sample, _add_evaluate, _add_bench, _add_info):
+    for add in (
+        _add_reproduce, _add_train, _add_sample, _add_evaluate, _add_inspect, _add_bench, _add_info
+    ):  # fmt: skip
         add(commands_)
     return parser
 
@@ -400,6 +403,14 @@ def _add_evaluate(subparsers: Any) -> None:
         "(default: %(default)s)",
     )  # fmt: skip
     _add_json(parser)
+    _add_threads(parser)
+
+
+def _add_inspect(subparsers: Any) -> None:
+    text = "write a page that shows what each unit of a model does while it reads a text"
+    parser = _command(subparsers, commands.inspect, text)
+    _add_model(parser)
+    inspection_command.add_options(parser)
     _add_threads(parser)
 
 

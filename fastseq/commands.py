@@ -13,6 +13,7 @@ from typing import Any
 
 from . import backend, plots
 from .checks import check_int, check_real
+from .inspection import command as inspection_command
 from .lm import LanguageModel, ModelConfig, Sampling, longest_copied_run, open_checkpoint
 from .lm.checkpoint import LAST, Checkpoint
 from .reproduce.benchmark import bench as time_experiments
@@ -237,6 +238,11 @@ def evaluate(args: Namespace) -> None:
             )
     if args.json:
         _print_json(scores)
+
+
+def inspect(args: Namespace) -> None:
+    _use_threads(args)
+    inspection_command.run(args)
 
 
 def info(args: Namespace) -> None:

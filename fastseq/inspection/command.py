@@ -1,0 +1,110 @@
+"""The command ``inspect``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..lm import LanguageModel
+from ..text import read_text
+from .contents import QUANTITIES
+from .inspector import MAX_TOKENS, RANKED_TOKENS, Inspection, inspect
+
+DEFAULT_PAGE = "inspection.html"
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of the command, but for MODEL, to its parser."""
+    parser.add_argument("text", metavar="TEXT", help="file that the model reads")
+    _add_part(parser.add_argument_group("part of the text"))
+    _add_view(parser.add_argument_group("what the page shows at first"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "-o", "--out", default=DEFAULT_PAGE, metavar="PAGE",
+        help="page to write (default: %(default)s)",
+    )  # fmt: skip
+    output.add_argument("--json", action="store_true", help="print the ranking of units as JSON")
+
+
+def _add_part(group: Any) -> None:
+    group.add_argument(
+        "--start", type=int, default=0, metavar="N",
+        help="tokens before those that are shown; of these it reads the last 2000 "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-tokens", type=int, default=MAX_TOKENS, metavar="N",
+        help="largest number of tokens to show (default: %(default)s, fewer for a large model)",
+    )  # fmt: skip
+    group.add_argument(
+        "--ranked-tokens", type=int, default=RANKED_TOKENS, metavar="N",
+        help="largest number of tokens by which units are ranked (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--no-gates", action="store_true",
+        help="leave out the gates, so that more tokens fit on the page",
+    )  # fmt: skip
+
+
+def _add_view(group: Any) -> None:
+    best = "(default: that of a unit which follows a feature of the text well)"
+    group.add_argument("--layer", type=int, metavar="N", help=f"layer, from 0 {best}")
+    group.add_argument("--unit", type=int, metavar="N", help=f"unit, from 0 {best}")
+    group.add_argument("--quantity", choices=QUANTITIES, help=f"state or gate {best}")
+
+
+def run(args: Namespace) -> None:
+    """Inspect a model: write the page, print the best units or the whole ranking."""
+    lm = LanguageModel.load(args.model)
+    text = read_text(args.text, errors=lm.vocabulary.text_errors)
+    try:
+        inspection = _inspect(lm, text, args)
+    except ValueError as error:
+        raise ValueError(f"{args.text}: {error}") from None
+    title = f"{Path(args.model).name} reads {Path(args.text).name}"
+    inspection.write(
+        args.out, title=title, layer=args.layer, unit=args.unit, quantity=args.quantity
+    )
+    if args.json:
+        facts = {"page": args.out, "notes": inspection.notes}
+        print(json.dumps(facts | {"rankings": inspection.ranking_as_json()}, indent=1))
+        return
+    _print_table(inspection)
+    size = Path(args.out).stat().st_size
+    print(*(f"{note[0].upper()}{note[1:]}." for note in inspection.notes))
+    print(f"Page: {args.out}, {size / 1e6:.1f} MB. Open it in a browser.")
+
+
+def _inspect(lm: LanguageModel, text: str, args: Namespace) -> Inspection:
+    with tqdm(desc="reading", unit="token", leave=False, disable=None, delay=1) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return inspect(
+            lm,
+            text,
+            start=args.start,
+            max_tokens=args.max_tokens,
+            ranked_tokens=args.ranked_tokens,
+            gates=not args.no_gates,
+            progress=advance,
+        )
+
+
+def _print_table(inspection: Inspection) -> None:
+    """The best three units for each feature."""
+    if not inspection.rankings:
+        return
+    print(f"{'feature':<18} {'chance':>6}   units: state, layer:unit and correlation")
+    for ranking in inspection.best_units():
+        units = "   ".join(
+            f"{ranking.quantity} {unit.layer}:{unit.unit:<4} {unit.correlation:+.2f}"
+            for unit in ranking.units[:3]
+        )
+        print(f"{ranking.feature:<18} {ranking.chance:>6.2f}   {units}")
