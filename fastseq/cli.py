@@ -410,7 +410,7 @@ def _add_inspect(subparsers: Any) -> None:
     text = "write a page that shows what each unit of a model does while it reads a text"
     parser = _command(subparsers, commands.inspect, text)
     _add_model(parser)
-    inspection_command.add_options(parser)
+    inspection_command.add_options(parser, not_empty)
     _add_threads(parser)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,22 @@ from tqdm import tqdm
 from ..lm import LanguageModel
 from ..text import read_text
 from .contents import QUANTITIES
-from .inspector import MAX_TOKENS, RANKED_TOKENS, Inspection, inspect
+from .inspector import MAX_TOKENS, RANKED_TOKENS, Inspection, check_view, inspect
 
 DEFAULT_PAGE = "inspection.html"
 
 
-def add_options(parser: ArgumentParser) -> None:
-    """Add the options of the command, but for MODEL, to its parser."""
-    parser.add_argument("text", metavar="TEXT", help="file that the model reads")
+def add_options(parser: ArgumentParser, file_name: Callable[[str], str]) -> None:
+    """Add the options of the command, but for MODEL, to its parser.
+
+    file_name: parses the name of a file.
+    """
+    parser.add_argument("text", type=file_name, metavar="TEXT", help="file that the model reads")
     _add_part(parser.add_argument_group("part of the text"))
     _add_view(parser.add_argument_group("what the page shows at first"))
     output = parser.add_argument_group("output")
     output.add_argument(
-        "-o", "--out", default=DEFAULT_PAGE, metavar="PAGE",
+        "-o", "--out", type=file_name, default=DEFAULT_PAGE, metavar="PAGE",
         help="page to write (default: %(default)s)",
     )  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the ranking of units as JSON")
@@ -59,7 +65,9 @@ def _add_view(group: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Inspect a model: write the page, print the best units or the whole ranking."""
+    _check_out(Path(args.out), args)
     lm = LanguageModel.load(args.model)
+    check_view(lm, args.layer, args.unit, args.quantity, not args.no_gates)
     text = read_text(args.text, errors=lm.vocabulary.text_errors)
     try:
         inspection = _inspect(lm, text, args)
@@ -77,6 +85,16 @@ def run(args: Namespace) -> None:
     size = Path(args.out).stat().st_size
     print(*(f"{note[0].upper()}{note[1:]}." for note in inspection.notes))
     print(f"Page: {args.out}, {size / 1e6:.1f} MB. Open it in a browser.")
+
+
+def _check_out(out: Path, args: Namespace) -> None:
+    """Refuse a page that could not be written, before anything is read."""
+    for wrong, code in ((out.is_dir(), errno.EISDIR), (not out.parent.is_dir(), errno.ENOENT)):
+        if wrong:
+            raise OSError(code, os.strerror(code), args.out)
+    for source in (args.text, args.model):
+        if out.exists() and Path(source).exists() and out.samefile(source):
+            raise ValueError(f"out: expected a new file, got {source}")
 
 
 def _inspect(lm: LanguageModel, text: str, args: Namespace) -> Inspection:

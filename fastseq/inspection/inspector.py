@@ -106,10 +106,7 @@ class Inspection:
             layer, unit, *_ = ranking.units[0]
             quantity = quantity or ranking.quantity
         layer, unit, quantity = layer or 0, unit or 0, quantity or "h"
-        config = self.lm.config
-        check_int("layer", layer, 0, config.num_layers - 1)
-        check_int("unit", unit, 0, config.hidden_size - 1)
-        check_choice("quantity", quantity, self.recording.names)
+        check_view(self.lm, layer, unit, quantity, bool(self.recording.gates))
         return {"layer": layer, "unit": unit, "show": quantity}
 
     def _most_telling(self) -> FeatureRanking | None:
@@ -123,6 +120,22 @@ class Inspection:
         page = self.html(**options).encode("utf-8")
         with atomic_file(path) as file:
             file.write(page)
+
+
+def check_view(
+    lm: LanguageModel, layer: int | None, unit: int | None, quantity: str | None, gates: bool
+) -> None:
+    """Refuse a layer, unit or quantity that the model does not have; None passes.
+
+    Raises
+    ------
+    ValueError
+    """
+    names = (*state_names(lm), *(gate_names(lm) if gates else ()))
+    check_int("layer", layer or 0, 0, lm.config.num_layers - 1)
+    check_int("unit", unit or 0, 0, lm.config.hidden_size - 1)
+    if quantity is not None:
+        check_choice("quantity", quantity, names)
 
 
 def inspect(

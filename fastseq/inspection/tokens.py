@@ -55,10 +55,11 @@ class TokenText:
 
         A character of several bytes belongs to its last byte; the pieces of the others are empty.
         """
-        gaps, pieces, done = [], [], int(self.spans[0, 0]) if len(self) else 0
-        ends = np.append(self.spans[1:, 0], -1)
-        for (start, stop), following in zip(self.spans.tolist(), ends.tolist(), strict=True):
-            whole = following != start  # else the next byte belongs to the same character
+        gaps, pieces = [], []
+        done = int(self.spans[0, 0]) if len(self) else 0
+        following = [*self.spans[1:, 0].tolist(), -1]
+        for n, (start, stop) in enumerate(self.spans.tolist()):
+            whole = following[n] != start  # else the next byte belongs to the same character
             gaps.append(self.text[done:start])
             pieces.append(self.text[start:stop] if whole else "")
             done = stop if whole else start
