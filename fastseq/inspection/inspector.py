@@ -131,11 +131,14 @@ def check_view(
     ------
     ValueError
     """
-    names = (*state_names(lm), *(gate_names(lm) if gates else ()))
     check_int("layer", layer or 0, 0, lm.config.num_layers - 1)
     check_int("unit", unit or 0, 0, lm.config.hidden_size - 1)
     if quantity is not None:
-        check_choice("quantity", quantity, names)
+        check_choice("quantity", quantity, _names(lm, gates))
+
+
+def _names(lm: LanguageModel, gates: bool) -> tuple[str, ...]:
+    return (*state_names(lm), *(gate_names(lm) if gates else ()))
 
 
 def inspect(
@@ -182,39 +185,37 @@ def inspect(
     left = len(tokens) - start
     if left < 1:
         raise ValueError(f"text: expected more than {start:,} tokens, got {len(tokens):,}")
-    fits = _tokens_on_a_page(lm, gates)
-    shown = min(left, max_tokens, fits)
-    ranked = max(shown, min(left, ranked_tokens, _tokens_in_memory(lm)))
+    shown = min(left, max_tokens, MAX_PAGE_NUMBERS // _numbers_of_a_token(lm, gates))
+    ranked = max(
+        shown, min(left, ranked_tokens, MAX_RANKED_NUMBERS // _numbers_of_a_token(lm, False))
+    )
     read = min(start, CONTEXT)
     tokens = tokens.after(start - read)
     ids = np.concatenate([[start_token(lm.vocabulary)], tokens.ids])
-    extent = Extent(read, shown, ranked, NEXT_TOKENS, gates)
+    extent = Extent(read, shown, ranked, NEXT_TOKENS, gates and bool(gate_names(lm)))
     recording = record(lm, ids, extent, progress or (lambda done, total: None))
     rankings = rank(features, tokens.part(read, read + ranked), recording, LISTED_UNITS)
-    notes = _notes(extent, left, "the largest page" if fits < max_tokens else "max_tokens")
+    notes = _notes(extent, left, max_tokens)
     return Inspection(lm, tokens.part(read, read + shown), start, recording, rankings, notes)
 
 
-def _tokens_on_a_page(lm: LanguageModel, gates: bool) -> int:
-    names = (*state_names(lm), *(gate_names(lm) if gates else ()))
-    numbers = lm.config.num_layers * lm.config.hidden_size * len(names)
+def _numbers_of_a_token(lm: LanguageModel, gates: bool) -> int:
+    numbers = lm.config.num_layers * lm.config.hidden_size * len(_names(lm, gates))
     if numbers > MAX_PAGE_NUMBERS:
         raise ValueError(
             f"model: expected at most {MAX_PAGE_NUMBERS:,} numbers for a token, got {numbers:,}"
         )
-    return MAX_PAGE_NUMBERS // numbers
+    return numbers
 
 
-def _tokens_in_memory(lm: LanguageModel) -> int:
-    numbers = lm.config.num_layers * lm.config.hidden_size * len(state_names(lm))
-    return MAX_RANKED_NUMBERS // numbers
-
-
-def _notes(extent: Extent, left: int, bound: str) -> tuple[str, ...]:
+def _notes(extent: Extent, left: int, max_tokens: int) -> tuple[str, ...]:
     """What the page leaves out, and what the ranking is based on."""
     notes = []
     if extent.shown < left:
-        notes.append(f"the first {extent.shown:,} of {left:,} tokens are shown ({bound})")
+        full = extent.shown < max_tokens
+        why = f"a page holds {MAX_PAGE_NUMBERS:,} numbers" if full else "max_tokens"
+        gates = ", more tokens without gates" if full and extent.gates else ""
+        notes.append(f"the first {extent.shown:,} of {left:,} tokens are shown ({why}{gates})")
     if extent.ranked >= MIN_TOKENS:
         notes.append(f"units are ranked by {extent.ranked:,} tokens")
     else:

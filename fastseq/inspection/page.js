@@ -5,7 +5,7 @@ const facts = JSON.parse($("facts").textContent);
 const view = { ...facts.first, token: null, stretch: false };
 const count = facts.ids.length;
 const decoded = new Map();
-let spans = [], numbers = {}, present = null, hovered = null, before = null;
+let spans = [], present = null, hovered = null, before = null, timer = 0;
 
 // -- arrays --------------------------------------------------------------------------------
 
@@ -98,7 +98,6 @@ function makeText() {
     const span = document.createElement("span");
     span.dataset.t = t;
     span.textContent = piece;
-    // eslint-disable-next-line no-control-regex
     if (!piece || /^[\n\t\x00-\x1f\x7f-\x9f\ud800-\udfff]$/.test(piece)) {
       span.dataset.mark = facts.labels[facts.ids[t]];
       if (!piece) span.className = "hexed";
@@ -141,7 +140,8 @@ function tokenDetail(t, bits, ids, probabilities) {
     rows.push(nextRow(facts.labels[came], 2 ** -bits[t + 1], true));
   }
   const caption = came === null ? "Expected next" : "Expected next; what came is bold";
-  return [head, about, make("table", {}, make("caption", {}, caption), make("tbody", {}, ...rows))];
+  const table = make("table", {}, make("caption", {}, caption), make("tbody", {}, ...rows));
+  return [head, about, table];
 }
 
 function nextRow(label, p, came) {
@@ -218,7 +218,9 @@ async function change(values, { announce = false, remember = true } = {}) {
   present = view.stretch ? stretched(found) : found;
   paint();
   showControls();
-  if (remember) history.replaceState(null, "", fragment());
+  clearTimeout(timer);
+  // Browsers refuse many changes of the address in a short time.
+  if (remember) timer = setTimeout(() => history.replaceState(null, "", fragment()), 200);
   await showToken(hovered ?? view.token, announce);
   document.documentElement.dataset.ready = fragment();
 }
@@ -343,13 +345,15 @@ function listen() {
 
 function start() {
   const many = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
-  $("lede").textContent = `${many(facts.layers, "layer")} of ${many(facts.units, facts.cell + " unit")}` +
-    ` read ${many(count, facts.token)}, with ${facts.bits.toFixed(2)} bits of surprise on average. ` +
+  const network = `${many(facts.layers, "layer")} of ${many(facts.units, `${facts.cell} unit`)}`;
+  $("lede").textContent = `${network} read ${many(count, facts.token)}, with ` +
+    `${facts.bits.toFixed(2)} bits of surprise on average. ` +
     "Each is coloured by what the chosen unit does once it has been read.";
   $("footer").textContent = `${facts.notes.map((note) => `${note}.`).join(" ")} ` +
     `Layers and units count from 0. Made by fastseq ${facts.version}.`;
-  for (const [name, long] of facts.quantities) $("show").append(new Option(`${name}: ${long}`, name));
-  $("show").append(new Option("surprise in bits", "bits"));
+  $("show").append(
+    ...facts.quantities.map(([name, long]) => new Option(`${name}: ${long}`, name)),
+    new Option("surprise in bits", "bits"));
   for (let n = 0; n < facts.layers; n++) $("layer").append(new Option(n, n));
   $("unit").max = $("slider").max = facts.units - 1;
   if (matchMedia("(max-width: 60rem)").matches) $("fold").open = false;

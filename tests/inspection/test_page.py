@@ -178,7 +178,7 @@ def test_the_page_is_bounded(monkeypatch):
     found = inspect(make(), TEXT)
     assert len(found.tokens) == 40
     assert "the first 40 of" in found.notes[0]
-    assert "(the largest page)" in found.notes[0]
+    assert "(a page holds 2,880 numbers, more tokens without gates)" in found.notes[0]
     assert len(inspect(make(), TEXT, gates=False).tokens) == 120  # two numbers instead of six
     monkeypatch.setattr(inspector, "MAX_PAGE_NUMBERS", 71)
     with pytest.raises(ValueError, match="expected at most 71 numbers for a token, got 72"):
