@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a language model on texts",
     "sample": "generate text with a trained model",
     "evaluate": "measure how well a model predicts texts",
+    "inspect": "write a page that shows what each unit of a model does while it reads a text",
     "bench": "time the compiled kernels against their plain-Python reference",
     "info": "describe this machine and build, or a model",
 }

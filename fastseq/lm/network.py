@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.records import LinearGrads
+from .._kernels.records import LayerCall, LinearGrads
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats
@@ -336,6 +336,30 @@ class Network(Module):
         if save:
             self._pending.push((call, top, (T, B)), T * B * self._stack.row_bytes)
         return self._logits(top).reshape(T, B, -1), end
+
+    def activations(
+        self, inputs: Ids, state: State | None = None
+    ) -> tuple[Floats, State, list[LayerCall]]:
+        """What every layer computes while the model reads tokens, without dropout.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (T, B), int64
+        state : State, optional
+            After the tokens before; zeros by default.
+
+        Returns
+        -------
+        logits : ndarray of shape (T·B, V)
+            Of the token that follows each token.
+        state : State
+        calls : list of LayerCall
+            By layer. Row t·B + b of ``y``, ``saved.c`` and ``saved.gates`` holds the output, the
+            cell state and the activated gates after step t of sequence b.
+        """
+        _, B = self._check(inputs, inputs, state)
+        top, end, call = self._run(inputs.reshape(-1), B, state, False, True)
+        return self._logits(top), end, [layer[0] for layer in call.calls]
 
     def backward(self, grad_output: Floats) -> None:
         """Add to the gradients of all parameters; tokens have no gradient.
