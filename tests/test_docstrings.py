@@ -21,6 +21,7 @@ except ImportError:
 PUBLIC = (
     "fastseq",
     "fastseq.backend",
+    "fastseq.inspection",
     "fastseq.lm",
     "fastseq.neural_bytes",
     "fastseq.neural_bytes.activations",

@@ -24,8 +24,16 @@ from .options import (
 
 DEFAULT_PAGE = "inspection.html"
 
+EXAMPLES = """\
+examples:
+  fastseq inspect runs/novel another-novel.txt -o page.html
+  fastseq inspect runs/novel another-novel.txt --quantity c --unit 7
+  fastseq inspect runs/novel another-novel.txt --no-gates --json
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = "%(prog)s MODEL TEXT [options]", EXAMPLES
     add_model(parser)
     parser.add_argument("text", type=not_empty, metavar="TEXT", help="file that the model reads")
     _add_part(parser.add_argument_group("part of the text"))

@@ -361,7 +361,7 @@ function start() {
   makeRankings();
   listen();
   return change(fromFragment()).then(() => {
-    if (view.token !== null) spans[view.token].scrollIntoView({ block: "center" });
+    if (view.token !== null) spans[view.token].scrollIntoView({ block: "center", behavior: "instant" });
   });
 }
 

@@ -22,6 +22,18 @@ def test_a_closed_pipe_is_silent(text):
         assert process.wait() == 141
 
 
+def test_a_closed_pipe_does_not_disturb_the_help():
+    command = [sys.executable, "-m", "fastseq", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, env=environment, check=False
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize(("number", "word", "status"), [
     (signal.SIGINT, "Interrupted", 130), (signal.SIGTERM, "Terminated", 143),
     (signal.SIGHUP, "Terminated", 129),
