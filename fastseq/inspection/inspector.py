@@ -46,6 +46,18 @@ class Inspection:
         By state, then by feature.
     notes : tuple of str
         What was left out, and why.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.inspection import inspect
+    >>> text = 'She said "no" and he said "yes".\\n' * 20
+    >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.characters(text), hidden_size=8, seed=1)
+    >>> inspection = inspect(lm, text, max_tokens=100)
+    >>> sorted(inspection.recording.gates)
+    ['f', 'g', 'i', 'o']
+    >>> [ranking.feature for ranking in inspection.best_units()][:2]
+    ['quotes', 'line position']
     """
 
     lm: LanguageModel
@@ -56,7 +68,13 @@ class Inspection:
     notes: tuple[str, ...]
 
     def best_units(self) -> list[FeatureRanking]:
-        """For each feature the ranking by that state whose unit fits the first half best."""
+        """Choose for each feature the state whose best unit fits it best.
+
+        Returns
+        -------
+        list of FeatureRanking
+            The fit is that of the first half of the tokens.
+        """
         best: dict[str, FeatureRanking] = {}
         for ranking in self.rankings:
             rival = best.setdefault(ranking.feature, ranking)
@@ -65,7 +83,12 @@ class Inspection:
         return list(best.values())
 
     def ranking_as_json(self) -> list[dict[str, Any]]:
-        """All rankings as values that `json.dumps` takes."""
+        """All rankings as values that `json.dumps` takes.
+
+        Returns
+        -------
+        list of dict
+        """
         return [ranking.as_json() for ranking in self.rankings]
 
     def html(
@@ -87,6 +110,10 @@ class Inspection:
         quantity : str, optional
             The state or gate that it shows at first; by default the state in which that unit
             follows its feature, or the hidden state.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
@@ -116,7 +143,14 @@ class Inspection:
         return next(iter(clear), max(best, key=lambda one: one.best, default=None))
 
     def write(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Write the page to a file; the options are those of `html`."""
+        """Write the page to a file, which appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+        **options
+            Those of `html`.
+        """
         page = self.html(**options).encode("utf-8")
         with atomic_file(path) as file:
             file.write(page)
@@ -152,7 +186,7 @@ def inspect(
     features: Sequence[Feature] = FEATURES,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Read a text with a language model and record what its units do.
+    """Read a text with a language model and record what its units do [1]_.
 
     Parameters
     ----------
@@ -173,10 +207,27 @@ def inspect(
     progress : callable, optional
         Called with the number of tokens that have been read and of those to read.
 
+    Returns
+    -------
+    Inspection
+
     Raises
     ------
     ValueError
         A text without tokens after `start`, or a model so large that not one token fits.
+
+    References
+    ----------
+    .. [1] A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent
+           networks", 2015.
+
+    Examples
+    --------
+    >>> import fastseq
+    >>> from fastseq.inspection import inspect
+    >>> lm = fastseq.LanguageModel(fastseq.Vocabulary.characters("abc "), hidden_size=4)
+    >>> inspect(lm, "a cab, a bac", start=2).notes[0]
+    'units are only ranked by 200 tokens or more'
     """
     check_int("start", start, 0)
     check_int("max_tokens", max_tokens, 1)

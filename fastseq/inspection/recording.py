@@ -112,7 +112,7 @@ def record(network: Network, ids: Ids, extent: Extent, progress: Progress) -> Re
 
 
 def _read(network: Network, ids: Ids, progress: Callable[[int], object]) -> State | None:
-    state = None
+    state = network.start_state()
     for first in range(0, len(ids), WINDOW):
         part = ids[first : first + WINDOW, None]
         state = network.advance(part, state)
