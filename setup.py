@@ -102,6 +102,11 @@ class Build(build_ext):
         super().initialize_options()
         self.force = DEBUG  # what was built without checks is newer than its sources, too
 
+    def finalize_options(self):
+        super().finalize_options()
+        if self.editable_mode and not DEBUG:  # by default folders that pip removes afterwards
+            self.build_lib, self.build_temp = "build/editable", "build/objects"
+
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
             self.use_clang_cl()
