@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,15 +22,17 @@ def parts(state):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_one_stream(cell):
+def test_one_stream(cell, build):
+    # The oracle rounds to float32 where a call ends: for a layer after all steps.
+    equal = partial(np.allclose, rtol=1e-6) if build == "oracle" else np.array_equal
     layer = CELLS[cell](3, 4, num_layers=2, seed=0).eval()
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     y, state = layer(x)
     stepper = layer.stepper()
-    assert np.array_equal([stepper(now) for now in x], y)
+    assert equal([stepper(now) for now in x], y)
     for got, want in zip(parts(stepper.state), parts(state), strict=True):
         assert got.shape == want.shape
-        assert np.array_equal(got, want)
+        assert equal(got, want)
 
 
 def test_one_stream_is_a_batch_of_one(build):
