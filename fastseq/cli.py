@@ -105,19 +105,23 @@ def _system_error(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
+EXAMPLES = """\
+examples:
+  fastseq train my-novel.txt --minutes 5 --out runs/novel
+  fastseq sample runs/novel --prime "The sea "
+  fastseq evaluate runs/novel another-novel.txt
+  fastseq train --help              options and examples of a command
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports errors on one line."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _drop_output()
-            status = CLOSED_PIPE
-        super().exit(status, message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Suggest the nearest choice."""
@@ -129,12 +133,19 @@ class Parser(argparse.ArgumentParser):
             raise
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of examples, and most names of options beside their help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+
 class CommandParser(Parser):
     """The parser of one command, whose arguments are added once they are needed."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-        self._loaded = False
+        super().__init__(**options)
+        self._loaded = self._intermixed = False
 
     def load(self) -> None:
         """Import the command's module and add its arguments."""
@@ -147,8 +158,11 @@ class CommandParser(Parser):
         self.set_defaults(run=module.run)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._intermixed:  # called by `parse_known_intermixed_args`
+            return super().parse_known_args(args, namespace)
         self.load()
-        parsed, unknown = super().parse_known_args(args, namespace)
+        self._intermixed = True  # files may be named before and after options
+        parsed, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:  # here, because the main parser does not know the options
             options = [flag for flag in self._option_string_actions if flag.startswith("--")]
             hint = _did_you_mean(unknown[0].partition("=")[0], options)
@@ -164,10 +178,13 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = Parser(prog="fastseq", description="Recurrent language models, fast on a CPU.")
-    parser.add_argument("--version", action="version", version=f"fastseq {__version__}")
+    parser = Parser(
+        prog="fastseq", usage="%(prog)s COMMAND [options]",
+        description="Recurrent language models, fast on a CPU.", epilog=EXAMPLES,
+    )  # fmt: skip
+    parser.add_argument("-V", "--version", action="version", version=f"fastseq {__version__}")
     subparsers = parser.add_subparsers(
-        title="commands", dest="command", required=True, metavar="COMMAND",
+        prog="fastseq", title="commands", dest="command", required=True, metavar="COMMAND",
         parser_class=CommandParser,
     )  # fmt: skip
     for name, text in commands.COMMANDS.items():

@@ -11,8 +11,15 @@ from ..reproduce.experiments import Settings
 from .experiments import add_experiments
 from .options import add_field, add_json, given, print_json
 
+EXAMPLES = """\
+examples:
+  fastseq bench
+  fastseq bench --experiments char-lstm --rounds 5
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = "%(prog)s [options]", EXAMPLES
     add_experiments(parser)
     parser.add_argument(
         "--rounds", type=int, default=2, metavar="N",

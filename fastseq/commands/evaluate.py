@@ -21,7 +21,16 @@ from .options import (
 STREAMS, OVERLAP = 32, 512
 
 
+EXAMPLES = """\
+examples:
+  fastseq evaluate runs/novel another-novel.txt
+  fastseq evaluate runs/novel texts/ --json
+  fastseq evaluate runs/novel another-novel.txt --batch-size 1    one stream, exactly
+"""
+
+
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = "%(prog)s MODEL FILE [FILE ...] [options]", EXAMPLES
     add_model(parser)
     parser.add_argument(
         "paths", nargs="+", type=not_empty, metavar="FILE", help="file, folder or glob pattern"

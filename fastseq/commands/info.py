@@ -29,14 +29,14 @@ from .wording import (
 
 EXAMPLES = """\
 examples:
-  fastseq info                      processor, kernels, threads
-  fastseq info runs/novel           the best model of a run, and its training
-  fastseq info runs/novel --metrics how the losses developed
+  fastseq info                        processor, kernels, threads
+  fastseq info runs/novel             the best model of a run, and its training
+  fastseq info runs/novel --metrics   how the losses developed
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.epilog = EXAMPLES
+    parser.usage, parser.epilog = "%(prog)s [MODEL] [options]", EXAMPLES
     parser.add_argument("model", nargs="?", metavar="MODEL", help="model file or run directory")
     parser.add_argument(
         "--metrics", action="store_true", help="also print every line of the run's metrics"

@@ -11,8 +11,16 @@ from ..text import datasets
 from .experiments import add_experiments
 from .options import add_field, given, not_empty
 
+EXAMPLES = """\
+examples:
+  fastseq reproduce                      all four models, into reproduction/
+  fastseq reproduce --corpus verne       on the published text, with its losses beside
+  fastseq reproduce --updates 1000 --experiments char-lstm
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = "%(prog)s [options]", EXAMPLES
     selection = parser.add_argument_group("texts and experiments")
     selection.add_argument(
         "--corpus", type=not_empty, metavar="NAME_OR_DIR",

@@ -22,8 +22,17 @@ from .options import (
     use_threads,
 )
 
+EXAMPLES = """\
+examples:
+  fastseq sample runs/novel --prime "The sea " --stream
+  fastseq sample runs/novel --temperature 0.5,0.8,1.1       compare temperatures
+  fastseq sample runs/novel --count 5 --length 80 --seed 1
+  fastseq sample runs/novel --novelty my-novel.txt          is it copied?
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = "%(prog)s MODEL [options]", EXAMPLES
     add_model(parser)
     _add_prime_options(parser.add_argument_group("text"))
     _add_choice_options(parser.add_argument_group("choice of the next token"))

@@ -21,7 +21,25 @@ CORPUS_OPTIONS = ("valid", "documents")
 MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256, "embedding_size": 128}
 
 
+USAGE = "%(prog)s PATH [PATH ...] [options]\n       %(prog)s --resume --out RUN_DIR [options]"
+EXAMPLES = """\
+examples:
+  fastseq train my-novel.txt --minutes 5 --out runs/novel
+  fastseq train texts/ --level word --tie-weights --embedding-size 256 --epochs 20
+  fastseq train names/ --documents --dropout 0.2 --early-stopping 5
+
+  Ctrl-C stops a run and saves it. It goes on, with the same texts and options, by
+  fastseq train --resume --out runs/novel
+  and a run that is finished trains longer by
+  fastseq train --resume --out runs/novel --minutes 10
+"""
+
+
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.usage, parser.epilog = (
+        "%(prog)s PATH [PATH ...] [options]\n       %(prog)s --resume --out RUN_DIR [options]",
+        EXAMPLES,
+    )
     _add_text_options(parser.add_argument_group("text"))
     _add_model_options(parser.add_argument_group("model"))
     _add_training_options(parser)

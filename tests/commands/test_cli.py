@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from small import TINY
 
 from fastseq import get_num_threads
 from fastseq.cli import make_parser
+from fastseq.commands import COMMANDS
 from fastseq.lm import LanguageModel, ModelConfig, checkpoint
 from fastseq.storage.tensorfile import read_tensors
 from fastseq.text import Vocabulary
@@ -38,6 +40,48 @@ def test_help_shows_every_default(command, fastseq):
         if (takes_value and action.dest not in ("stop", "seed")) or action.dest == "threads":
             assert "(default: " in action.help, action.dest
     assert re.search(r"^usage: fastseq ", out)
+    assert re.search(rf"^examples:\n  fastseq {command}\b", out, re.MULTILINE)
+
+
+def test_every_example_of_the_help_can_be_parsed(fastseq):
+    for command in ("", *subparsers()):
+        out = fastseq(*command.split(), "--help")[1]
+        lines = re.findall(r"^  (fastseq .*?)(?:   .*)?$", out.partition("examples:")[2], re.M)
+        assert lines
+        for line in lines:
+            if not line.endswith("--help"):
+                make_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_help_names_all_commands_and_imports_none():
+    code = (
+        "import sys; from fastseq.__main__ import main; sys.argv[1:] = ['--help']\n"
+        "try: main()\n"
+        "finally: print([m for m in ('numpy', 'tqdm', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    *_, modules = done.stdout.splitlines()
+    assert modules == "[]"
+    for name, text in COMMANDS.items():
+        assert re.search(rf"^    {name} +{text[:30]}", done.stdout, re.MULTILINE)
+
+
+def test_files_may_stand_before_and_after_options():
+    args = make_parser().parse_args(["train", "a.txt", "--steps", "5", "b.txt"])
+    assert (args.paths, args.steps) == (["a.txt", "b.txt"], 5)
+
+
+@pytest.mark.parametrize(("arguments", "hint"), [
+    (["sampel"], "did you mean sample?"),
+    (["sample", "run", "--temprature", "0.5"], "did you mean --temperature?"),
+    (["train", "a.txt", "--hiden-size=5"], "did you mean --hidden-size?"),
+    (["train", "a.txt", "--cell", "lsmt"], "did you mean lstm?"),
+    (["train", "a.txt", "--xyzzy"], "unrecognized arguments: --xyzzy (see fastseq train --help)"),
+])  # fmt: skip
+def test_misspelt_words_get_a_suggestion(arguments, hint, refused):
+    assert hint in refused(*arguments)
 
 
 def test_reproduce_defaults_to_the_published_numbers(fastseq):

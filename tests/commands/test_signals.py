@@ -22,6 +22,15 @@ def test_a_closed_pipe_is_silent(text):
         assert process.wait() == 141
 
 
+def test_a_closed_pipe_does_not_disturb_the_help():
+    command = [sys.executable, "-m", "fastseq", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(("number", "word", "status"), [
     (signal.SIGINT, "Interrupted", 130), (signal.SIGTERM, "Terminated", 143),
     (signal.SIGHUP, "Terminated", 129),
