@@ -71,6 +71,7 @@ class Curve:
     Attributes
     ----------
     title : str
+        May be empty.
     losses : sequence of float
         Loss of every update, from the first.
     baseline : float
@@ -87,13 +88,17 @@ class Curve:
     published: Mapping[int, float]
 
 
-def loss_curves(curves: Sequence[Curve], kind: str = "png") -> bytes:
+def loss_curves(
+    curves: Sequence[Curve], kind: str = "png", size: tuple[float, float] = SIZE
+) -> bytes:
     """Draw loss curves in two columns.
 
     Parameters
     ----------
     curves : sequence of Curve
     kind : {"png", "svg"}
+    size : tuple of float
+        Width and height of each, in inches.
 
     Returns
     -------
@@ -102,14 +107,15 @@ def loss_curves(curves: Sequence[Curve], kind: str = "png") -> bytes:
     """
     columns = min(2, len(curves))
     rows = -(-len(curves) // columns)
-    with _figure((columns * SIZE[0], rows * SIZE[1])) as figure:
+    with _figure((columns * size[0], rows * size[1])) as figure:
         for place, curve in enumerate(curves, start=1):
             _draw_losses(figure.add_subplot(rows, columns, place), curve)
         return _contents(figure, kind)
 
 
 def _draw_losses(axes: Axes, curve: Curve) -> None:
-    axes.set_title(curve.title)
+    if curve.title:
+        axes.set_title(curve.title)
     axes.set_xlabel("update")
     axes.set_ylabel("loss, nats per window")
     _draw_baseline(axes, curve)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..lm import Evaluation, LanguageModel
-from ..text import find_sources, read_text
+from ..lm import Evaluation, LanguageModel, open_checkpoint
+from ..text import Reading, find_sources, read_documents
 from .options import (
+    DOCUMENTS,
+    add_encoding,
     add_json,
     add_model,
     add_threads,
+    documents,
+    given,
     not_empty,
     print_json,
     progress_bar,
@@ -41,16 +46,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"{OVERLAP} tokens before its part for context, so that the figures hardly differ from "
         "those of 1, which reads the text once from start to end (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--documents", nargs="?", const="files", type=documents, default=argparse.SUPPRESS,
+        metavar="KIND",
+        help=f"divide a text into documents. {DOCUMENTS} (default: as in training)",
+    )  # fmt: skip
+    add_encoding(parser, "the texts' encoding", "that of the training text")
     add_json(parser)
     add_threads(parser)
 
 
 def run(args: Namespace) -> None:
     use_threads(args)
-    lm = LanguageModel.load(args.model)
+    checkpoint = open_checkpoint(args.model)
+    lm = LanguageModel.from_checkpoint(checkpoint)
+    reading = replace(checkpoint.reading, **given(Reading, args))
     scores = {}
     for path in find_sources(args.paths):
-        score = _evaluated(lm, path, args.batch_size)
+        score = _evaluated(lm, path, reading, args.batch_size)
         scores[str(path)] = asdict(score)
         if not args.json:
             print(f"{path}: {_line(score)}", flush=True)
@@ -58,8 +71,11 @@ def run(args: Namespace) -> None:
         print_json(scores)
 
 
-def _evaluated(lm: LanguageModel, path: Path, batch_size: int) -> Evaluation:
-    text = read_text(path, errors=lm.vocabulary.text_errors)
+def _evaluated(lm: LanguageModel, path: Path, reading: Reading, batch_size: int) -> Evaluation:
+    errors = lm.vocabulary.text_errors
+    documents = read_documents([path], separator="", errors=errors, reading=reading)
+    texts = ["".join(document) for document in documents]
+    text = texts if reading.has_records else texts[0]
     try:
         with progress_bar(path.name) as progress:
             return lm.evaluate(text, batch_size=batch_size, overlap=OVERLAP, progress=progress)

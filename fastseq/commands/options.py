@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .. import backend
+from ..text import Reading
 
 
 def not_empty(text: str) -> str:
@@ -46,6 +47,36 @@ def add_field(group: Any, cls: type[Any], name: str, text: str, **options: Any) 
 def given(cls: type[Any], args: Namespace) -> dict[str, Any]:
     """Fields of a dataclass that are given on the command line."""
     return {f.name: getattr(args, f.name) for f in fields(cls) if hasattr(args, f.name)}
+
+
+DOCUMENTS = (
+    "KIND is files (also without KIND), lines, or csv:COLUMN for a column of comma-separated "
+    "values: its name in the first row, or its number from 1 if there is no such row"
+)
+
+
+def documents(text: str) -> str:
+    """Parse a division into documents."""
+    try:
+        return Reading(text).documents or ""
+    except ValueError as error:
+        reason = str(error).removeprefix("documents: ")
+        raise argparse.ArgumentTypeError(f"{reason} (texts come before this option)") from None
+
+
+def encoding(text: str) -> str:
+    """Parse the name of a text encoding."""
+    try:
+        return Reading(encoding=text).encoding
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("encoding: ")) from None
+
+
+def add_encoding(group: Any, text: str, default: str = "utf-8") -> None:
+    group.add_argument(
+        "--encoding", type=encoding, default=argparse.SUPPRESS, metavar="NAME",
+        help=f"{text}, such as utf-8, cp1252 or utf-16 (default: {default})",
+    )  # fmt: skip
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,10 @@ import argparse
 import secrets
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from ..lm import LanguageModel, Sampling, longest_copied_run
+from ..lm import LanguageModel, Sampling, longest_copied_run, open_checkpoint
 from ..text import Corpus
 from .options import (
     add_field,
@@ -136,13 +137,14 @@ def _sampled(lm: LanguageModel, args: Namespace, options: dict[str, Any]) -> dic
     if len(args.temperature) > 1:
         result = {"temperature": options["temperature"]} | result
     if args.novelty:
-        result["copied"] = list(_copied(lm, texts, args.novelty))
+        result["copied"] = list(_copied(lm, texts, args))
     return result
 
 
-def _copied(lm: LanguageModel, texts: list[str], paths: list[str]) -> Iterator[dict[str, Any]]:
+def _copied(lm: LanguageModel, texts: list[str], args: Namespace) -> Iterator[dict[str, Any]]:
     """Find the longest run of each sample's tokens that occurs in the files."""
-    known = Corpus.from_files(paths, lm.vocabulary).tokens()
+    reading = asdict(open_checkpoint(args.model).reading)
+    known = Corpus.from_files(args.novelty, lm.vocabulary, **reading).tokens()
     for text in texts:
         ids = lm.vocabulary.encode(text)
         run = longest_copied_run(ids, known)

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,14 @@ def _corpus_options(args: Namespace) -> dict[str, Any]:
 def _resumed(args: Namespace, out: Path) -> Trainer:
     checkpoint = open_checkpoint(out / LAST)
     _check_same_model(args, checkpoint)
-    corpus = _read_again(args, out, checkpoint.vocabulary)
+    corpus = _read_again(args, out, checkpoint)
     _check_same_size(corpus, getattr(args, "vocabulary_size", None))
     return Trainer.from_checkpoint(checkpoint, corpus, **_training_options(args))
 
 
-def _read_again(args: Namespace, out: Path, vocabulary: Vocabulary) -> Corpus:
+def _read_again(args: Namespace, out: Path, checkpoint: Checkpoint) -> Corpus:
     """The corpus of a run, from the recorded files or those on the command line."""
+    vocabulary = checkpoint.vocabulary
     sources, options = recorded_texts(out), _corpus_options(args)
     if sources is not None:
         try:
@@ -123,7 +125,8 @@ def _read_again(args: Namespace, out: Path, vocabulary: Vocabulary) -> Corpus:
             raise FileNotFoundError(f"{error}; if texts have been moved: {how}") from None
     if not args.paths:
         raise ValueError(f"paths: {out} does not record its texts, expected those it began with")
-    return Corpus.from_files(args.paths, vocabulary, **({"valid": DEFAULT_VALID} | options))
+    options = {"valid": DEFAULT_VALID} | asdict(checkpoint.reading) | options
+    return Corpus.from_files(args.paths, vocabulary, **options)
 
 
 def _training_options(args: Namespace) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from ..lm import ModelConfig
 from ..lm.config import CELLS
 from ..training import TrainingConfig
 from ..training.config import OptimizerName, ScheduleName
-from .options import add_field, add_threads, not_empty
+from .options import DOCUMENTS, add_encoding, add_field, add_threads, documents, not_empty
 
 DEFAULT_WORDS = 10_000
 DEFAULT_VALID = 0.05
 # Options of `Corpus.from_files`. A resumed run keeps its own for those that are not given.
-CORPUS_OPTIONS = ("valid", "documents")
+CORPUS_OPTIONS = ("valid", "documents", "encoding")
 # Defaults of `train` that differ from `LanguageModel`. An embedding, whose initial values have
 # size 1, at first learns several times faster than one-hot weights of size 1/√H.
 MODEL_DEFAULTS: dict[str, Any] = {"hidden_size": 256, "embedding_size": 128}
@@ -70,10 +70,12 @@ def _add_text_options(group: Any) -> None:
         help=f"largest number of words, 0 for all (default: {DEFAULT_WORDS})",
     )  # fmt: skip
     group.add_argument(
-        "--documents", action="store_true", default=argparse.SUPPRESS,
-        help="treat every file as a document: the model learns where documents end, "
-        "and samples end there",
+        "--documents", nargs="?", const="files", type=documents, default=argparse.SUPPRESS,
+        metavar="KIND",
+        help="divide the text into documents: the model learns where they end, and samples end "
+        f"there. {DOCUMENTS}. Sorted documents are better shuffled first (default: one text)",
     )  # fmt: skip
+    add_encoding(group, "the texts' encoding")
     group.add_argument(
         "--valid", type=_fraction_or_path, default=argparse.SUPPRESS,
         metavar="FRACTION_OR_FILE",

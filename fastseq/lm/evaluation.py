@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..text import Batches, Corpus, TextError, Vocabulary
 from ..text.spelling import CODE_POINTS
-from .network import Network, State
+from .network import Network
 from .sampling import start_token
 from .streams import Streams
 
@@ -48,14 +48,12 @@ class Evaluation:
     tokens: int
 
 
-def mean_loss(
-    network: Network, batches: Batches, carry_state: bool = True, start: State | None = None
-) -> float:
-    """Mean loss over all windows, in nats per token, from the state `start` or zeros."""
-    total, state = 0.0, start
+def mean_loss(network: Network, batches: Batches) -> float:
+    """Mean loss over all windows, in nats per token."""
+    total, state = 0.0, None
     for inputs, targets in batches:
-        loss, end = network.loss(inputs, targets, state)
-        total, state = total + loss, end if carry_state else start
+        loss, state = network.loss(inputs, targets, state)
+        total += loss
     return total / batches.token_count
 
 
@@ -91,8 +89,7 @@ def evaluate(
     else:
         ids = _join(texts, vocabulary)
         read = np.concatenate([[start_token(vocabulary)], ids])
-    predicted = len(read) - 1
-    if predicted < 1:
+    if len(read) < 2:
         expected = "2 tokens" if texts is None else "1 token"
         raise ValueError(f"text: expected at least {expected}, got {len(ids)}")
     streams = Streams(read, batch_size, overlap if carry_state else 0)
@@ -103,7 +100,7 @@ def evaluate(
         bits_per_character=_bits_per_character(vocabulary, texts, ids, nats),
         perplexity=perplexity(nats),
         unknown_rate=vocabulary.unknown_rate(ids),
-        tokens=predicted,
+        tokens=len(read) - 1,
     )
 
 

@@ -18,7 +18,7 @@ from .config import ModelConfig, ModelOptions
 from .evaluation import Evaluation
 from .network import Network, State
 from .sampling import Decoder, Samples, Sampling, SamplingOptions
-from .start import mean_start_state
+from .start import mean_state, start_contexts
 
 
 class LanguageModel(Network):
@@ -69,7 +69,7 @@ class LanguageModel(Network):
         """Set the state in which texts start to the mean of that before starts in `tokens`.
 
         Samples, scores and evaluations start in it. A text starts after the end of a document,
-        or of a line without documents. `Trainer` calls this with the training text whenever it
+        or of a line without documents. `Trainer` does this with the training text whenever it
         saves or samples; call it after training in another way, and again when the weights
         have changed. Without it texts start from zeros, a state in which no line or document
         starts in training, and samples often start with an unlikely character.
@@ -90,7 +90,8 @@ class LanguageModel(Network):
         (1, 1, 8)
         """
         end = sampling.end_token(self.vocabulary)
-        self.start = None if end is None else mean_start_state(self, np.asarray(tokens), end)
+        contexts = None if end is None else start_contexts(np.asarray(tokens), end)
+        self.start = None if contexts is None else mean_state(self, contexts)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -163,6 +164,7 @@ class LanguageModel(Network):
         *,
         count: int = 1,
         state: State | None = None,
+        allowed: ArrayLike | None = None,
         seed: int | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -176,6 +178,18 @@ class LanguageModel(Network):
             Tokens to draw for each of `count` rows.
         state : State, optional
             State of one row before the prime, by default `start_state`; it is not modified.
+        allowed : array_like of shape (V,), bool, optional
+            Tokens that may be drawn; by default all, apart from the unknown token without
+            ``allow_unk=True``.
+
+        Examples
+        --------
+        >>> from fastseq.text import Vocabulary
+        >>> lm = LanguageModel(Vocabulary.codes(128), hidden_size=4)
+        >>> digits = [chr(i).isdigit() for i in range(128)]
+        >>> drawn = lm.sample_tokens([65], 5, allowed=digits, seed=1)
+        >>> lm.vocabulary.decode(drawn.ids).isdigit()
+        True
         """
         ids = evaluation.as_tokens(self.vocabulary, prime)
         if not len(ids):
@@ -183,7 +197,9 @@ class LanguageModel(Network):
         check_int("length", length, 0)
         check_int("count", count, 1)
         settings = Sampling(**options)
-        return Decoder(self, ids, count, settings, self.vocabulary, seed, state).draw(length)
+        mask = None if allowed is None else np.asarray(allowed)
+        decoder = Decoder(self, ids, count, settings, self.vocabulary, seed, state, mask)
+        return decoder.draw(length)
 
     def beam_search(
         self, prime: str = "", length: int = 40, *, beams: int = 5, allow_unk: bool = False

@@ -101,6 +101,8 @@ class Decoder:
     seed : int or None
     state : State, optional
         State of one row before the prime; by default the network's `start_state`.
+    allowed : ndarray of shape (V,), bool, optional
+        Tokens that may be drawn; all by default, apart from the unknown token.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Decoder:
         vocabulary: Vocabulary,
         seed: int | None,
         state: State | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> None:
         if seed is not None:
             check_int("seed", seed, 0)
@@ -123,17 +126,13 @@ class Decoder:
         self._h, self._c = state.rows(np.zeros(count, np.int64))
         self._last = np.full(count, prime[-1])
         size = network.vocabulary_size
-        allowed = None
-        if vocabulary.unk_id is not None and not settings.allow_unk and size > 1:
-            allowed = np.ones(size, np.uint8)
-            allowed[vocabulary.unk_id] = 0
         self._draw = Draw(
             settings.temperature,
             min(settings.top_k, size),  # whatever a kernel's integers hold
             settings.top_p,
             settings.min_p,
             settings.repetition_penalty,
-            allowed,
+            _allowed_tokens(vocabulary, settings, allowed),
         )
         weights = [w.w_hh for w in network.layers] + [network.head_weight]
         work = sum(w.size for w in weights)
@@ -154,6 +153,26 @@ class Decoder:
         self._packed.decode(self._h, self._c, tokens, log_probs, uniforms, self._draw, self._seen)
         self._last = tokens[-1]
         return Samples(tokens[1:].T, log_probs.T)
+
+
+def _allowed_tokens(
+    vocabulary: Vocabulary, settings: Sampling, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.uint8] | None:
+    """1 for each token that may be drawn, 0 for the others; None for all."""
+    size, unk_id = len(vocabulary), vocabulary.unk_id
+    if allowed is not None and (allowed.shape != (size,) or allowed.dtype != np.bool_):
+        raise ValueError(
+            f"allowed: expected bool of shape ({size},), got {allowed.dtype} of {allowed.shape}"
+        )
+    without_unk = unk_id is not None and not settings.allow_unk and size > 1
+    if allowed is None and not without_unk:
+        return None
+    mask = np.ones(size, np.uint8) if allowed is None else allowed.astype(np.uint8)
+    if without_unk:
+        mask[unk_id] = 0
+    if not mask.any():
+        raise ValueError("allowed: expected at least one token, got none")
+    return mask
 
 
 def pack_network(network: Network) -> Any:

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..checks import check_int, check_positive
 from ..lm import LanguageModel, State
@@ -136,6 +137,8 @@ class Task:
     vocabulary : Vocabulary
     batches : Batches
         One stream in windows of equal length.
+    occurring : ndarray of shape (V,), bool
+        Tokens that occur in the text.
     comparable : bool
         Whether text and settings, and therefore the losses, match the published run.
     """
@@ -144,6 +147,7 @@ class Task:
     source: str
     vocabulary: Vocabulary
     batches: Batches
+    occurring: NDArray[np.bool_]
     comparable: bool
 
     @property
@@ -215,13 +219,15 @@ def prepare(experiment: Experiment, dataset: Dataset, settings: Settings) -> Tas
     source, text = _text(experiment, dataset, settings.strip_licence)
     try:
         vocabulary = _vocabulary(experiment, text)
-        batches = Batches(vocabulary.encode(text), 1, settings.seq_length, drop_last=True)
+        ids = vocabulary.encode(text)
+        batches = Batches(ids, 1, settings.seq_length, drop_last=True)
     except TextError as error:
         raise TextError(f"{source}: {error}") from None
     published = dataset.path(experiment.title) is not None and not settings.strip_licence
     numbers = settings.hidden_size, settings.seq_length, settings.learning_rate
     comparable = published and numbers == (128, 50, 0.01)
-    return Task(experiment, source, vocabulary, batches, comparable)
+    occurring = np.bincount(ids, minlength=len(vocabulary)) > 0
+    return Task(experiment, source, vocabulary, batches, occurring, comparable)
 
 
 def _text(experiment: Experiment, dataset: Dataset, strip_licence: bool) -> tuple[str, str]:
@@ -284,11 +290,16 @@ class ExperimentRun:
         return loss
 
     def sample(self) -> str:
-        """Sample from the last window's first token and the current state."""
+        """Sample from the last window's first token and the current state.
+
+        Only tokens of the text are drawn. The vocabulary of characters has 256 codes, and many
+        occur nowhere.
+        """
         seed = int(self.lm.random.integers(1 << 32))
         drawn = self.lm.sample_tokens(
-            [self._first], self.settings.sample_length, state=self._state, seed=seed
-        )
+            [self._first], self.settings.sample_length,
+            state=self._state, allowed=self.task.occurring, seed=seed,
+        )  # fmt: skip
         return self.lm.vocabulary.decode(drawn.ids)
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import backend
-from .curves import experiment_curves
+from .curves import card_curve
 from .experiments import DEFECTS, TAIL, Result, Settings, visible
 
 STYLE = """
-:root { --ink: #1b2430; --muted: #5d6875; --line: #e1e5ea; --paper: #fff; --wash: #f5f7f9;
-        --accent: #1f6fb2; }
+:root { color-scheme: light dark; --ink: #1b2430; --muted: #5d6875; --line: #e1e5ea;
+        --paper: #fff; --wash: #f5f7f9; --accent: #1f6fb2; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e9ef; --muted: #a3aebb; --line: #333d48; --paper: #1a2129; --wash: #11161c;
+          --accent: #6cb2ee; }
+}
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--wash); color: var(--ink);
        font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -22,18 +26,30 @@ main { max-width: 76rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
 h1 { margin: 0 0 .5rem; font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15;
      letter-spacing: -.02em; }
 h2 { margin: 0; font-size: 1.2rem; letter-spacing: -.01em; }
-.lede { max-width: 46rem; margin: 0 0 2rem; font-size: 1.1rem; color: var(--muted); }
+p { overflow-wrap: break-word; }
+.lede, .note { max-width: 46rem; color: var(--muted); }
+.lede { margin: 0 0 2rem; font-size: 1.1rem; }
 .lede strong { color: var(--ink); }
-.card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
-        padding: 1.25rem; }
-.scroll { overflow-x: auto; }
+.note { margin: 1.5rem 0; }
+.note h2 { color: var(--ink); }
+.note p { margin: .3rem 0; }
+code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; color: var(--ink); }
+.card { min-width: 0; background: var(--paper); border: 1px solid var(--line);
+        border-radius: 10px; padding: 1.25rem; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem .75rem; text-align: right; white-space: nowrap;
+th, td { padding: .45rem .4rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid var(--line); }
-tr:last-child td { border-bottom: 0; }
-th { font-size: .8rem; font-weight: 600; color: var(--muted); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
-td:last-child { font-weight: 700; color: var(--accent); }
+tr:last-child > * { border-bottom: 0; }
+th { font-size: .8rem; font-weight: 600; color: var(--muted); vertical-align: bottom;
+     white-space: normal; line-height: 1.3; }
+th:first-child { padding-left: 0; text-align: left; }
+th:last-child, td:last-child { padding-right: 0; }
+tbody th { white-space: nowrap; vertical-align: middle; font-size: 1rem; line-height: inherit;
+           font-weight: 400; color: var(--ink); }
+.times { max-width: 46rem; }
+.times td:last-child { font-weight: 700; color: var(--accent); }
+.losses { font-size: .9rem; }
+.losses tbody th { font-size: .9rem; }
 .grid { display: grid; gap: 1.25rem; margin: 1.25rem 0;
         grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
 .source { margin: .1rem 0 .9rem; font-size: .9rem; color: var(--muted);
@@ -41,15 +57,20 @@ td:last-child { font-weight: 700; color: var(--accent); }
 img { display: block; width: 100%; height: auto; }
 h3 { margin: 1.1rem 0 .4rem; font-size: .8rem; color: var(--muted); }
 ol { margin: 0; padding: 0; list-style: none; }
-li { display: grid; grid-template-columns: 3.2rem 1fr; gap: .75rem; padding: .45rem 0;
-     border-top: 1px solid var(--line); }
+li { display: grid; grid-template-columns: 2.6rem minmax(0, 1fr); gap: .75rem;
+     padding: .45rem 0; border-top: 1px solid var(--line); }
 li b { color: var(--accent); text-align: right; font-variant-numeric: tabular-nums; }
 q { quotes: none; overflow-wrap: anywhere; }
 .char q { font: .87rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-footer { max-width: 52rem; font-size: .9rem; color: var(--muted); }
+footer { max-width: 46rem; font-size: .9rem; color: var(--muted); }
 footer p { margin: .6rem 0; }
-@media (max-width: 34rem) { main { padding-top: 1.5rem; } .card { padding: 1rem .85rem; } }
+@media (max-width: 34rem) {
+  main { padding: 1.5rem .9rem 2.5rem; }
+  .card { padding: 1rem .85rem; }
+  th, td { padding-left: .2rem; padding-right: .2rem; }
+}
 """
+FEW_TOKENS = 200_000  # from fewer no model learns to spell
 
 
 def report_page(results: Sequence[Result], settings: Settings, corpus: str) -> str:
@@ -60,6 +81,7 @@ def report_page(results: Sequence[Result], settings: Settings, corpus: str) -> s
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>fastseq: the published experiments</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>
@@ -68,7 +90,8 @@ def report_page(results: Sequence[Result], settings: Settings, corpus: str) -> s
 <main>
 <h1>The published experiments, run by fastseq</h1>
 <p class="lede">{_lede(results, settings)}</p>
-<section class="card scroll">{_table(results, settings)}</section>
+<section class="card times">{_times(results, settings)}</section>
+{_note(settings)}
 <section class="grid">
 {cards}
 </section>
@@ -96,47 +119,67 @@ def _models(count: int) -> str:
     return "One language model" if count == 1 else f"{count} language models"
 
 
-def _table(results: Sequence[Result], settings: Settings) -> str:
-    updates = sorted(
-        {u for r in results for u in r.task.published_losses if u <= settings.updates}
-    )
-    heads = ["experiment", "first loss"]
-    heads += [f"at update {update}<br>(published)" for update in updates]
-    heads += [f"mean of<br>last {TAIL}", "seconds", "published<br>seconds", "ratio"]
-    rows = [_cells(result, settings, updates) for result in results]
-    return (
-        f"<table><thead>{_row('th', heads)}</thead>"
-        f"<tbody>{''.join(_row('td', row) for row in rows)}</tbody></table>"
-    )
+def _times(results: Sequence[Result], settings: Settings) -> str:
+    heads = ["experiment", "published,<br>seconds", "fastseq,<br>seconds", "ratio"]
+    return _table(heads, [_time_cells(result, settings) for result in results])
 
 
-def _cells(result: Result, settings: Settings, updates: list[int]) -> list[str]:
+def _time_cells(result: Result, settings: Settings) -> list[str]:
     experiment, ratio = result.task.experiment, result.ratio(settings)
-    published = result.task.published_losses
-    compared = [
-        f"{result.losses[u - 1]:.1f} ({published[u]:.1f})" if u in published else "–"
-        for u in updates
-    ]
     return [
         experiment.name,
-        f"{result.losses[0]:.1f}",
-        *compared,
-        f"{result.level:.1f}",
-        f"{result.seconds:,.3f}",
         "–" if ratio is None else f"{experiment.published_seconds:,.1f}",
+        f"{result.seconds:,.3f}",
         "–" if ratio is None else f"{ratio:,.0f}×",
     ]
 
 
-def _row(kind: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{kind}>{cell}</{kind}>' for cell in cells)}</tr>"
+def _losses(result: Result) -> str:
+    """Losses of an experiment beside the published ones, where they compare."""
+    known = {
+        u: loss for u, loss in result.task.published_losses.items() if u <= len(result.losses)
+    }
+    heads = ["loss at update", "1", *map(str, known), f"last {TAIL}, mean"]
+    own = [result.losses[0], *(result.losses[update - 1] for update in known), result.level]
+    rows = [["fastseq", *(f"{loss:.1f}" for loss in own)]]
+    if known:
+        rows.append(["published", "", *(f"{loss:.1f}" for loss in known.values()), ""])
+    return _table(heads, rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, rows))}</tbody></table>"
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    first, *others = cells
+    data = "".join(f"<td>{cell}</td>" for cell in others)
+    return f'<tr><th scope="row">{first}</th>{data}</tr>'
+
+
+def _note(settings: Settings) -> str:
+    """Why the samples are no sentences, if the models have seen so little."""
+    tokens = settings.updates * settings.seq_length
+    if tokens > FEW_TOKENS:
+        return ""
+    return f"""<section class="note">
+<h2>Why the samples are gibberish</h2>
+<p>{settings.updates:,} updates on {settings.seq_length:,} tokens each show a model
+{tokens:,} characters or words once: a few pages. From these it learns which of them are frequent
+and some that follow each other, but neither spelling nor sentences. A model that trains for
+minutes on a novel writes sentences:
+<code>fastseq train my-novel.txt --minutes 5</code></p>
+</section>"""
 
 
 def _card(result: Result) -> str:
     experiment = result.task.experiment
     title = f"{experiment.level.capitalize()} {experiment.cell.upper()}"
     source = escape(Path(result.task.source).name)
-    picture = base64.b64encode(experiment_curves([result], "svg")).decode()
+    light, dark = (_data(card_curve(result, dark)) for dark in (False, True))
     text = f"Loss by update, from {result.losses[0]:.0f} to {result.level:.0f} nats"
     samples = "\n".join(
         f"<li><b>{update}</b><q>{escape(visible(sample))}</q></li>"
@@ -145,12 +188,20 @@ def _card(result: Result) -> str:
     return f"""<article class="card {experiment.level}">
 <h2>{title}</h2>
 <p class="source">{source} · {len(result.task.vocabulary):,} tokens</p>
-<img alt="{text}" src="data:image/svg+xml;base64,{picture}">
+<picture>
+<source media="(prefers-color-scheme: dark)" srcset="{dark}">
+<img alt="{text}" src="{light}">
+</picture>
+<div class="losses">{_losses(result)}</div>
 <h3>Samples, by the update after which they were drawn</h3>
 <ol>
 {samples}
 </ol>
 </article>"""
+
+
+def _data(picture: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
 def _footer(settings: Settings, corpus: str) -> str:

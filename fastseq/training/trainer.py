@@ -18,6 +18,8 @@ from ..lm.checkpoint import LAST, READING, Checkpoint, open_checkpoint, save_mod
 from ..lm.evaluation import mean_loss, validation_batches
 from ..lm.model import LanguageModel
 from ..lm.network import State
+from ..lm.sampling import end_token
+from ..lm.start import mean_state, start_contexts
 from ..nn.utils import clip_coefficient
 from ..storage.tensorfile import CheckpointError
 from ..text import Corpus
@@ -105,6 +107,7 @@ class Trainer:
             len(self._batches) / self.config.accumulate
         )
         self._state: State | None = None
+        self._contexts = self._find_contexts()
         self._limit = _DIVERGED * math.log(max(2, len(lm.vocabulary)))
         self._run: RunDirectory | None = None
         self._resuming = self._stopping = False
@@ -221,8 +224,14 @@ class Trainer:
         about = {} if sources is None else {"texts": str(sources)}
         return about if reading is None else about | {READING: reading.to_json()}
 
+    def _find_contexts(self) -> NDArray[np.int64] | None:
+        end, stream = end_token(self.lm.vocabulary), self.corpus.splits["train"]
+        return None if end is None else start_contexts(stream.tokens, end, stream.release)
+
     def _learn_start(self) -> None:
-        self.lm.learn_start(self.corpus.tokens("train"))
+        """As `LanguageModel.learn_start`, but the training text is searched only once."""
+        if self._contexts is not None:
+            self.lm.start = mean_state(self.lm, self._contexts)
 
     # -- the loop --------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastseq.lm import CheckpointError, LanguageModel
-from fastseq.lm.checkpoint import save_model
+from fastseq.lm.checkpoint import open_checkpoint, save_model
 from fastseq.storage.tensorfile import read_tensors, write_tensors
-from fastseq.text import Vocabulary
+from fastseq.text import Reading, Vocabulary
 
 CHARACTERS = Vocabulary.characters("abc \n")
 MODELS = {
@@ -108,6 +108,19 @@ def test_files_that_do_not_make_a_model(path, change, message):
     rewrite(path, **change)
     with pytest.raises(CheckpointError, match=f"model.safetensors: .*{message}"):
         LanguageModel.load(path)
+
+
+@pytest.mark.parametrize("about", ["", "[1]", "{}{}", '{"documents": "pages"}', '{"encoding": 1}'])
+def test_a_damaged_record_of_the_reading(path, about):
+    rewrite(path, reading=about)
+    with pytest.raises(CheckpointError, match="not a usable checkpoint"):
+        LanguageModel.load(path)
+
+
+def test_the_reading_of_a_model_that_records_none(path, tmp_path):
+    assert open_checkpoint(path).reading == Reading()
+    LanguageModel(CHARACTERS.with_documents(), hidden_size=2).save(tmp_path / "documents")
+    assert open_checkpoint(tmp_path / "documents").reading == Reading("files")
 
 
 def test_saving_where_nothing_can_be_written(tmp_path):

@@ -161,3 +161,17 @@ def test_too_short(lm):
     with pytest.raises(TypeError, match="text: expected str or integers"):
         lm.evaluate(np.zeros(3))
     assert lm.score("").shape == (0,)
+
+
+def test_documents_are_read_one_after_another():
+    vocabulary = CHARACTERS.with_documents()
+    lm, eod = LanguageModel(vocabulary, hidden_size=4, seed=1), vocabulary.eod_id
+    found = lm.evaluate(["ab", "c?", "d"])
+    ids = [eod, *vocabulary.encode("ab"), eod, *vocabulary.encode("c?"), eod,
+           *vocabulary.encode("d"), eod]  # fmt: skip
+    assert found.nats_per_token == lm.evaluate(np.array(ids)).nats_per_token
+    assert found.tokens == 8
+    bits = 8 * found.nats_per_token / math.log(2) + vocabulary.spelling_bits("?")
+    assert found.bits_per_character == pytest.approx(bits / 8)  # an end counts as a character
+    with pytest.raises(ValueError, match="no end of a document"):
+        LanguageModel(CHARACTERS, hidden_size=4).evaluate(["ab", "c"])

@@ -233,3 +233,19 @@ def test_more_samples_than_memory_holds_are_refused(size):
 
 def test_top_k_beyond_the_vocabulary_keeps_all():
     assert build().sample(seed=1, top_k=10**30) == build().sample(seed=1)
+
+
+def test_only_allowed_tokens_are_drawn():
+    lm = LanguageModel(Vocabulary.characters("abcd"), hidden_size=4, seed=1)
+    allowed = np.array([True, False, True, True, False])
+    for allow_unk, expected in ((False, {2, 3}), (True, {0, 2, 3})):
+        drawn = lm.sample_tokens([1], 200, allowed=allowed, allow_unk=allow_unk, seed=0)
+        assert set(drawn.ids.ravel().tolist()) == expected
+    for wrong, message in (
+        (allowed[1:], r"bool of shape \(5,\)"),
+        (allowed.astype(int), r"bool of shape \(5,\)"),
+        (np.zeros(5, bool), "at least one"),
+        (np.eye(5, dtype=bool)[0], "at least one"),
+    ):
+        with pytest.raises(ValueError, match=f"allowed: expected .*{message}"):
+            lm.sample_tokens([1], 2, allowed=wrong)

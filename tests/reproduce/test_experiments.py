@@ -255,6 +255,16 @@ def test_samples_have_their_length():
     assert {len(sample) for sample in result.samples.values()} == {SMALL.sample_length}
 
 
+@pytest.mark.parametrize("name", ["char-rnn", "word-lstm"])
+def test_samples_consist_of_tokens_of_the_text(name):
+    task = prepare(EXPERIMENTS[name], EMBEDDED, replace(SMALL, sample_length=300))
+    *_, result = train(task, replace(SMALL, sample_length=300, updates=5))
+    drawn = task.vocabulary.encode("".join(result.samples.values()))
+    text = task.vocabulary.encode(EMBEDDED.text().lower())
+    assert set(drawn.tolist()) <= set(text.tolist())
+    assert task.occurring.sum() == len(set(text.tolist()))
+
+
 def test_sampling_leaves_training_as_it_is():
     task = prepare(EXPERIMENTS["char-lstm"], EMBEDDED, SMALL)
     apart, beside = ExperimentRun(task, SMALL), ExperimentRun(task, SMALL)

@@ -95,7 +95,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.references += [v for k, v in attrs if k in ("src", "href", "srcset", "action")]
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "source", "br"):
             self.depth.append(tag)
 
     def handle_endtag(self, tag):
@@ -114,10 +114,14 @@ def test_the_report_is_whole_and_self_contained(run):
     assert "url(" not in source
     assert "@import" not in source
     pictures = [r for r in page.references if r.startswith("data:image/svg+xml;base64,")]
-    assert len(pictures) == len(results) == 4
-    for picture in pictures:
-        assert ET.fromstring(base64.b64decode(picture.partition(",")[2])).tag.endswith("svg")
+    assert len(set(pictures)) == 2 * len(results) == 8  # for a light and a dark page
     text = "".join(page.texts)
+    for picture in pictures:
+        content = base64.b64decode(picture.partition(",")[2])
+        assert ET.fromstring(content).tag.endswith("svg")
+        assert b"Char RNN" not in content
+    assert text.count("Char RNN") == 1
+    assert "Why the samples are gibberish" in text
     for result in results:
         assert all(visible(sample) in text for sample in result.samples.values())
         assert f"{result.level:.1f}" in text

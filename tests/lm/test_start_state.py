@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastseq.lm import LanguageModel
-from fastseq.lm.start import CONTEXT, STARTS, mean_start_state
+from fastseq.lm.start import CONTEXT, STARTS, mean_state, start_contexts
 from fastseq.text import Corpus, Vocabulary
 from fastseq.training import Trainer, TrainingConfig
 
@@ -20,14 +20,14 @@ def cross_entropy(lm, probabilities):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_it_is_the_mean_of_the_states_before_starts(cell, monkeypatch):
-    monkeypatch.setattr("fastseq.lm.start.STARTS", 10_000)  # all that there are
+    monkeypatch.setattr("fastseq.lm.start.STARTS", len(TEXT))  # all that there are
     lm = LanguageModel(LINES, cell=cell, hidden_size=5, num_layers=2, seed=1)
     ids = LINES.encode(TEXT)
     ends = np.flatnonzero(ids == LINES.encode("\n")[0])
     ends = ends[ends >= CONTEXT]
     read = np.stack([ids[at - CONTEXT : at] for at in ends], axis=1)
     h, c = lm.advance(read)
-    found = mean_start_state(lm, ids.astype(np.uint8), LINES.encode("\n")[0])
+    found = mean_state(lm, start_contexts(ids.astype(np.uint8), LINES.encode("\n")[0]))
     np.testing.assert_allclose(found.h, h.mean(axis=1, keepdims=True), rtol=1e-5)
     assert (found.c is None) == (c is None)
     assert found.h.shape == (2, 1, 5)
@@ -37,22 +37,28 @@ def test_it_is_the_mean_of_the_states_before_starts(cell, monkeypatch):
 def test_a_start_that_occurs_once_is_found():
     lm = LanguageModel(LINES, hidden_size=5, seed=1)
     ids = LINES.encode("ab" * 300 + "\n" + "ba" * 300)
-    found = mean_start_state(lm, ids, ids[600])
+    np.testing.assert_array_equal(start_contexts(ids, ids[600])[:, 0], ids[600 - CONTEXT : 600])
+    lm.learn_start(ids)
     expected = lm.advance(ids[600 - CONTEXT : 600, None])
-    np.testing.assert_array_equal(found.h, expected.h)
+    np.testing.assert_array_equal(lm.start.h, expected.h)
 
 
-def test_every_part_of_a_long_text_counts(monkeypatch):
-    monkeypatch.setattr("fastseq.lm.start._SEARCHED", 50)
-    lm = LanguageModel(LINES, hidden_size=5, seed=1)
-    seen = []
-    monkeypatch.setattr(lm, "advance", lambda ids: seen.append(ids) or lm.zero_state(ids.shape[1]))
-    ids = np.tile(LINES.encode("a" * 19 + "\n"), 1000)
-    ids[: len(ids) // 2][ids[: len(ids) // 2] == LINES.encode("a")[0]] = LINES.encode("b")[0]
-    mean_start_state(lm, ids, LINES.encode("\n")[0])
-    (read,) = seen
+@pytest.mark.parametrize("block", [7, 50, 1 << 16])
+def test_every_part_of_a_long_text_counts(monkeypatch, block):
+    monkeypatch.setattr("fastseq.lm.start._BLOCK", block)
+    ids, (a, b, end) = np.tile(LINES.encode("a" * 19 + "\n"), 1000), LINES.encode("ab\n")
+    half = ids[: len(ids) // 2]
+    half[half == a] = b
+    released = []
+    read = start_contexts(ids, end, lambda: released.append(None))
     assert read.shape == (CONTEXT, STARTS)
-    assert (read[-1] == LINES.encode("b")[0]).sum() == pytest.approx(STARTS / 2, abs=2)
+    assert (read[-1] == b).sum() == pytest.approx(STARTS / 2, abs=2)
+    assert released
+
+
+def test_every_end_of_few_long_documents_is_found():
+    ids = np.tile(np.append(np.ones(3000, np.int64), 3), 9)
+    assert start_contexts(ids, 3).shape == (CONTEXT, 9)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a\n", "ab" * 100])
@@ -92,5 +98,7 @@ def test_documents_start_like_those_of_the_training_text(tmp_path):
     ideal = -sum(p * np.log(p) for p in first.values())
     learnt = cross_entropy(lm, first)
     assert learnt == cross_entropy(LanguageModel.load(tmp_path / "run"), first)
+    lm.learn_start(corpus.tokens())
+    assert learnt == cross_entropy(lm, first)
     lm.start = None
     assert ideal <= learnt < ideal + 0.04 < ideal + 0.06 < cross_entropy(lm, first)
