@@ -33,6 +33,14 @@ examples:
 """
 
 
+EXAMPLES = """\
+examples:
+  fastseq evaluate runs/novel another-novel.txt
+  fastseq evaluate runs/novel texts/ --json
+  fastseq evaluate runs/novel another-novel.txt --batch-size 1    one stream, exactly
+"""
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     parser.usage, parser.epilog = "%(prog)s MODEL FILE [FILE ...] [options]", EXAMPLES
     add_model(parser)
