@@ -123,6 +123,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
+            status = CLOSED_PIPE
+        super().exit(status, message)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Suggest the nearest choice."""
         try:
