@@ -99,7 +99,7 @@ function makeText() {
     span.dataset.t = t;
     span.textContent = piece;
     if (!piece || /^[\n\t\x00-\x1f\x7f-\x9f\ud800-\udfff]$/.test(piece)) {
-      span.dataset.mark = facts.labels[facts.ids[t]];
+      span.dataset.mark = piece === "\n" ? "↵" : facts.labels[facts.ids[t]];
       if (!piece) span.className = "hexed";
     }
     if (facts.ids[t] === facts.unknown) span.className = "unknown";
