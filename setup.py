@@ -30,7 +30,9 @@ LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # one wheel for CPython 3.11 and
 FLAGS = ["-O1" if DEBUG else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-Wno-unused-function", "-g0"]
 GCC_FLAGS = ["--param=vect-max-version-for-alias-checks=100"]
-GCC_FLAGS += ["-Wno-discarded-qualifiers"]  # Cython drops the const of temporaries
+# Cython drops the const of temporaries.
+GCC_FLAGS += ["-Wno-discarded-qualifiers"]
+CLANG_FLAGS = ["-Wno-incompatible-pointer-types-discards-qualifiers"]
 # The builds of each processor, best first, with their flags.
 BUILDS = {
     "x86_64": {
@@ -118,9 +120,9 @@ class Build(build_ext):
             self.extensions = []
             return
         self.translate()
-        gcc = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else []
+        flags = GCC_FLAGS if self.accepts(["-Werror", *GCC_FLAGS]) else CLANG_FLAGS
         for each in self.extensions:
-            self.complete(each, gcc)
+            self.complete(each, flags)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 

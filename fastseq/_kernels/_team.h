@@ -226,8 +226,10 @@ static int fs_gather_team(void) {
     fs_timer timer = {0, 0};
     while ((int)(FS_LOAD(fs_pool.door) & FS_JOINED) < fs_pool.seats)
         if (!fs_in_time(&timer, FS_JOIN_TIME)) break;
-    int joined = fs_close();
-    FS_STORE(fs_pool.size, (uint32_t)joined + 1);
+    /* One worker too many can join if it slept, just before, through exactly as many jobs as
+     * `door` can count. Then somebody finds no part and leaves. */
+    int joined = fs_close(), seats = fs_pool.seats;
+    FS_STORE(fs_pool.size, (uint32_t)(joined < seats ? joined : seats) + 1);
     fs_wake(fs_pool.slots, FS_AWAITS_TEAM);
     return joined;
 }
@@ -242,7 +244,7 @@ static int fs_lead(fs_task task, void *job, int parts, int seats) {
         joined = fs_close();
     } else {
         joined = fs_gather_team();
-        fs_compute(joined + 1, 1);
+        fs_compute((int)fs_pool.size, 1);
     }
     while ((left = FS_LOAD(fs_pool.left)) < (uint32_t)joined)
         fs_wait(&fs_pool.left, left, FS_AWAITS_TEAM);

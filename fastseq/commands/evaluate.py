@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..lm import Evaluation, LanguageModel, open_checkpoint
-from ..text import Reading, find_sources, read_documents
+from ..text import Reading, find_sources
 from .options import (
-    DOCUMENTS,
-    add_encoding,
     add_json,
     add_model,
+    add_reading,
     add_threads,
-    documents,
     given,
     not_empty,
     print_json,
     progress_bar,
+    read_as_trained,
     use_threads,
 )
 
@@ -53,12 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"{OVERLAP} tokens before its part for context, so that the figures hardly differ from "
         "those of 1, which reads the text once from start to end (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--documents", nargs="?", const="files", type=documents, default=argparse.SUPPRESS,
-        metavar="KIND",
-        help=f"divide a text into documents. {DOCUMENTS} (default: as in training)",
-    )  # fmt: skip
-    add_encoding(parser, "the texts' encoding", "that of the training text")
+    add_reading(parser)
     add_json(parser)
     add_threads(parser)
 
@@ -79,10 +72,7 @@ def run(args: Namespace) -> None:
 
 
 def _evaluated(lm: LanguageModel, path: Path, reading: Reading, batch_size: int) -> Evaluation:
-    errors = lm.vocabulary.text_errors
-    documents = read_documents([path], separator="", errors=errors, reading=reading)
-    texts = ["".join(document) for document in documents]
-    text = texts if reading.has_records else texts[0]
+    text = read_as_trained(path, lm, reading)
     try:
         with progress_bar(path.name) as progress:
             return lm.evaluate(text, batch_size=batch_size, overlap=OVERLAP, progress=progress)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..inspection.contents import QUANTITIES
 from ..inspection.inspector import MAX_TOKENS, RANKED_TOKENS, Inspection, check_view, inspect
 from ..lm import LanguageModel, open_checkpoint
-from ..text import read_text
+from ..text import Reading
 from .options import (
     add_json,
     add_model,
+    add_reading,
     add_threads,
+    given,
     not_empty,
     print_json,
     progress_bar,
+    read_as_trained,
     use_threads,
 )
 
@@ -36,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.usage, parser.epilog = "%(prog)s MODEL TEXT [options]", EXAMPLES
     add_model(parser)
     parser.add_argument("text", type=not_empty, metavar="TEXT", help="file that the model reads")
+    add_reading(parser)
     _add_part(parser.add_argument_group("part of the text"))
     _add_view(parser.add_argument_group("what the page shows at first"))
     output = parser.add_argument_group("output")
@@ -80,8 +85,8 @@ def run(args: Namespace) -> None:
     checkpoint = open_checkpoint(args.model)
     lm = LanguageModel.from_checkpoint(checkpoint)
     check_view(lm, args.layer, args.unit, args.quantity, not args.no_gates)
-    encoding = checkpoint.reading.encoding
-    text = read_text(args.text, errors=lm.vocabulary.text_errors, encoding=encoding)
+    reading = replace(checkpoint.reading, **given(Reading, args))
+    text = read_as_trained(Path(args.text), lm, reading)
     try:
         inspection = _inspect(lm, text, args)
     except ValueError as error:
@@ -110,7 +115,7 @@ def _check_out(out: Path, args: Namespace) -> None:
             raise ValueError(f"out: expected a new file, got {source}")
 
 
-def _inspect(lm: LanguageModel, text: str, args: Namespace) -> Inspection:
+def _inspect(lm: LanguageModel, text: str | list[str], args: Namespace) -> Inspection:
     with progress_bar(Path(args.text).name) as progress:
         return inspect(
             lm,

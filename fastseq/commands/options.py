@@ -8,12 +8,16 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from .. import backend
-from ..text import Reading
+from ..text import Reading, read_documents
+
+if TYPE_CHECKING:
+    from ..lm import LanguageModel
 
 
 def not_empty(text: str) -> str:
@@ -77,6 +81,24 @@ def add_encoding(group: Any, text: str, default: str = "utf-8") -> None:
         "--encoding", type=encoding, default=argparse.SUPPRESS, metavar="NAME",
         help=f"{text}, such as utf-8, cp1252 or utf-16 (default: {default})",
     )  # fmt: skip
+
+
+def add_reading(group: Any) -> None:
+    """Add what says how a text is read by a model that was trained on others."""
+    group.add_argument(
+        "--documents", nargs="?", const="files", type=documents, default=argparse.SUPPRESS,
+        metavar="KIND",
+        help=f"divide a text into documents. {DOCUMENTS} (default: as in training)",
+    )  # fmt: skip
+    add_encoding(group, "the texts' encoding", "that of the training text")
+
+
+def read_as_trained(path: Path, lm: LanguageModel, reading: Reading) -> str | list[str]:
+    """The text of a file, or its documents where a file holds several."""
+    errors = lm.vocabulary.text_errors
+    found = read_documents([path], separator="", errors=errors, reading=reading)
+    texts = ["".join(document) for document in found]
+    return texts if reading.has_records else texts[0]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

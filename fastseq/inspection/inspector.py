@@ -177,7 +177,7 @@ def _names(lm: LanguageModel, gates: bool) -> tuple[str, ...]:
 
 def inspect(
     lm: LanguageModel,
-    text: str,
+    text: str | Sequence[str],
     *,
     start: int = 0,
     max_tokens: int = MAX_TOKENS,
@@ -191,8 +191,9 @@ def inspect(
     Parameters
     ----------
     lm : LanguageModel
-    text : str
-        It is taken to start a line, like the prime of `LanguageModel.sample`.
+    text : str or sequence of str
+        A text, which is taken to start a line, like the prime of `LanguageModel.sample`; for a
+        model of documents also several, whose ends are shown as line ends.
     start : int
         Number of tokens before those that the page shows; the last 2000 of them are read, too.
     max_tokens : int

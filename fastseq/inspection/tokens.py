@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +35,20 @@ class TokenText:
     spans: NDArray[np.int64]
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, text: str) -> TokenText:
-        """Encode a text."""
-        return cls(text, vocabulary.encode(text), _spans(vocabulary, text))
+    def of(cls, vocabulary: Vocabulary, text: str | Sequence[str]) -> TokenText:
+        """Encode a text, or documents, the end of each of which is shown as a line end."""
+        if isinstance(text, str):
+            return cls(text, vocabulary.encode(text), _spans(vocabulary, text))
+        if vocabulary.eod_id is None:
+            raise ValueError("text: expected a str for a model without documents")
+        ids: list[Ids] = [np.empty(0, np.int64)]
+        spans, done = [np.empty((0, 2), np.int64)], 0
+        for document in text:
+            end = done + len(document)
+            ids += [vocabulary.encode(document), np.array([vocabulary.eod_id])]
+            spans += [_spans(vocabulary, document) + done, np.array([[end, end + 1]])]
+            done = end + 1
+        return cls("".join(f"{one}\n" for one in text), np.concatenate(ids), np.concatenate(spans))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -15,6 +15,7 @@ from .reading import TextError, encoding_name, read_chunks
 
 # Longer lines and fields are implausible, and a text without any would be held as a whole.
 MAX_RECORD = 1 << 24  # characters
+MAX_DIGITS = 6  # of a column's number
 _GATHERED = 1 << 16  # characters
 
 
@@ -52,7 +53,8 @@ class Reading:
             return
         check_type("documents", self.documents, str)
         column = self.column
-        if column == "0" or not (column or self.documents in ("files", "lines")):
+        wrong_number = column.isdecimal() and (len(column) > MAX_DIGITS or int(column) < 1)
+        if wrong_number or not (column or self.documents in ("files", "lines")):
             raise ValueError(
                 "documents: expected files, lines or csv:COLUMN (a name, or a number from 1), "
                 f"got {self.documents!r}"
@@ -195,7 +197,7 @@ def _lines(path: Path, chunks: Iterable[str]) -> Iterator[str]:
 
 def _fields(path: Path, lines: Iterator[str], column: str) -> Iterator[str]:
     """The fields of one column of comma-separated values."""
-    rows = csv.reader(lines)
+    rows = csv.reader(lines, strict=True)  # else a stray quote joins all that follows
     limit = csv.field_size_limit(MAX_RECORD)  # for all of the process, so it is restored
     try:
         index = int(column) - 1 if column.isdecimal() else _find(path, next(rows, []), column)

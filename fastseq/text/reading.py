@@ -126,7 +126,7 @@ def encoding_name(encoding: str) -> str:
         io.TextIOWrapper(io.BytesIO(), encoding)  # unlike `lookup` it refuses hex and the like
         found = codecs.lookup(encoding)
         codecs.getincrementaldecoder(encoding)
-    except LookupError:
+    except (LookupError, ValueError):  # no such name, or none that can be one
         raise ValueError(
             f"encoding: expected a text encoding such as utf-8 or cp1252, got {encoding!r}"
         ) from None

@@ -7,6 +7,7 @@ import pytest
 
 from fastseq import backend
 from fastseq.inspection.recording import Extent, gate_names, record
+from fastseq.inspection.tokens import TokenText
 from fastseq.lm import LanguageModel
 from fastseq.lm.sampling import start_token
 from fastseq.text import Vocabulary
@@ -135,3 +136,18 @@ def test_progress_counts_every_token():
     done = [count for count, _ in calls]
     assert done == sorted(done)
     assert done[-1] == 291
+
+
+@pytest.mark.parametrize("level", ["characters", "bytes", "words"])
+def test_the_ends_of_documents_are_tokens(level):
+    documents = ["ab ä", "", "b a"]
+    known = {"bytes": [], "characters": ["ab ä"], "words": ["ab ä b a"]}[level]
+    vocabulary = getattr(Vocabulary, level)(*known).with_documents()
+    tokens = TokenText.of(vocabulary, documents)
+    ends = np.flatnonzero(tokens.ids == vocabulary.eod_id)
+    gaps, pieces = tokens.gaps_and_pieces()
+    assert [pieces[end] for end in ends] == ["\n"] * 3
+    assert "".join(gap + piece for gap, piece in zip(gaps, pieces, strict=True)) == tokens.text
+    assert tokens.text == "ab ä\n\nb a\n"
+    with pytest.raises(ValueError, match="without documents"):
+        TokenText.of(getattr(Vocabulary, level)(*known), documents)

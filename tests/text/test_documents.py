@@ -106,6 +106,7 @@ def test_long_fields(tmp_path, monkeypatch):
         ("id,name\n1,Ada\n\n2\n", "csv:name", "line 4: expected at least 2 columns, got 1"),
         ("1,2\n", "csv:3", "line 1: expected at least 3 columns, got 2"),
         ("\n", "csv:name", "no column 'name' in the first row, which has nothing"),
+        ('name\n"abc\nx\n', "csv:name", "line 3: unexpected end of data"),
     ],
 )
 def test_malformed_tables(tmp_path, content, kind, message):
@@ -114,7 +115,8 @@ def test_malformed_tables(tmp_path, content, kind, message):
         as_texts([tmp_path / "t.csv"], kind)
 
 
-@pytest.mark.parametrize("kind", ["line", "csv", "csv:", "csv:0", "", "tsv:1", "lines:1"])
+@pytest.mark.parametrize("kind", ["line", "csv", "csv:", "csv:0", "csv:00", "csv:" + "9" * 5000, "", "tsv:1",
+                                  "lines:1"])  # fmt: skip
 def test_unknown_divisions(kind):
     with pytest.raises(ValueError, match="documents: expected files, lines or csv:COLUMN"):
         Reading(kind)
@@ -254,7 +256,7 @@ def test_utf_16_is_recognised(tmp_path, encoding, wide):
         reading.read_text(tmp_path / "t.txt", encoding=encoding)
 
 
-@pytest.mark.parametrize("encoding", ["hex", "utf-9", "", "rot13", "base64"])
+@pytest.mark.parametrize("encoding", ["hex", "utf-9", "", "rot13", "base64", "a\0b", "\udcff"])
 def test_unknown_encodings(encoding):
     with pytest.raises(ValueError, match="encoding: expected a text encoding"):
         Reading(encoding=encoding)
