@@ -77,8 +77,8 @@ class Batches:
         if len(tokens) < needed:
             raise TextError(
                 f"text: expected at least {needed} tokens for one window "
-                f"(batch size {batch_size} × sequence length {seq_length} + 1), got {len(tokens)}; "
-                "use smaller ones"
+                f"(batch size {batch_size} × sequence length {seq_length} + 1), "
+                f"got {len(tokens)}; use smaller ones"
             )
         self.batch_size = batch_size
         self.seq_length = seq_length

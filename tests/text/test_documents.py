@@ -115,8 +115,10 @@ def test_malformed_tables(tmp_path, content, kind, message):
         as_texts([tmp_path / "t.csv"], kind)
 
 
-@pytest.mark.parametrize("kind", ["line", "csv", "csv:", "csv:0", "csv:00", "csv:" + "9" * 5000, "", "tsv:1",
-                                  "lines:1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    ["line", "csv", "csv:", "csv:0", "csv:00", "csv:" + "9" * 5000, "", "tsv:1", "lines:1"],
+)
 def test_unknown_divisions(kind):
     with pytest.raises(ValueError, match="documents: expected files, lines or csv:COLUMN"):
         Reading(kind)
