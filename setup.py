@@ -156,7 +156,7 @@ class Build(build_ext):
         name = ext.name.rpartition(".")[2]
         if not name.startswith("_"):
             stub = Path(self.get_ext_fullpath(ext.name)).with_name(f"{name}.pyi")
-            stub.write_text("from fastseq._kernels._build import *\n")
+            stub.write_text("from fastseq._kernels._build import *  # noqa: F403\n")
 
     def translate(self):
         from Cython.Build import cythonize
