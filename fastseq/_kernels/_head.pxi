@@ -1,7 +1,7 @@
 # The head, softmax(h wT + b), with its cross-entropy. The specification is oracle/loss.py.
 #
-# Logits are held transposed, zT[v, n] for class v and row n of h: then the large matrices w and zT
-# are read along their rows and never packed, only h is, which is small.
+# Logits are held transposed, zT[v, n] for class v and row n of h: then the products for zT and dw
+# read the large matrices along their rows and pack only h, which is small.
 #
 #     zT = w hT + b       dzT = scale * (softmax - onehot)       dw = dzT h       dh = dzTT w
 #
