@@ -7,6 +7,7 @@ ids -> input projection -> recurrent stack -> softmax cross-entropy
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from .._kernels.records import LayerCall, LinearGrads
 from ..backend import kernels
 from ..nn.buffers import pooled_empty
 from ..nn.checks import as_kernel_array, check_floats
+from ..nn.dropout import draw_mask
 from ..nn.module import Module, PendingCalls
 from ..nn.parameter import Parameter
 from ..nn.recurrence import Recurrence
@@ -549,7 +551,8 @@ class Network(Module):
         source = self._input.read(ids, rng)
         states = (None, None) if state is None else (state.h, state.c)
         batch = len(ids), B, None
-        top, end, call = self._stack.forward(source, states, batch, save, self._dropout, rng)
+        draw = None if rng is None else partial(draw_mask, rng)
+        top, end, call = self._stack.forward(source, states, batch, save, self._dropout, draw)
         return top, State(*end), call
 
 

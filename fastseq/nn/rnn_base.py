@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from .checks import (
     same_type,
     zeros,
 )
+from .dropout import draw_mask
 from .module import Module, PendingCalls
 from .packing import Packing
 from .parameter import Parameter
@@ -224,8 +226,9 @@ class Recurrent(Module):
             states = self._own(h0, packing), self._own(c0, packing)
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
+        draw = partial(draw_mask, self._rng) if self.training else None
         y, (h_n, c_n), call = self._stack().forward(
-            rows, states, batch, save, dropout, self._rng if self.training else None
+            rows, states, batch, save, dropout, draw
         )
         if save:
             nbytes = len(rows) * self._stack().row_bytes

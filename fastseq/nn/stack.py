@@ -1,14 +1,16 @@
 """All layers and directions of a recurrent network, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from .._kernels.records import LayerCall, Saved
 from .buffers import pooled_empty
-from .dropout import draw_mask
 from .recurrence import Recurrence
+
+# Fills an array with factors of dropout of this probability, and returns it.
+DrawMask = Callable[[float, np.ndarray], np.ndarray]
 
 
 class InputProjection(Protocol):
@@ -70,7 +72,7 @@ class Stack:
         batch: tuple[int, int, np.ndarray | None],
         save: bool,
         dropout: Sequence[float] = (),
-        rng: np.random.Generator | None = None,
+        draw: DrawMask | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray | None], StackCall]:
         """Run all layers.
 
@@ -84,7 +86,7 @@ class Stack:
             Keep what `backward` needs.
         dropout : sequence of float
             Probability with which an output is dropped, for the first layers or all.
-        rng : numpy.random.Generator or None
+        draw : callable or None
             Draws what dropout drops; None drops nothing.
 
         Returns
@@ -114,8 +116,8 @@ class Stack:
                 call.calls[-1].append(one.forward(source, (h0, c0), outputs, batch_sizes, saved))
             current = y
             mask = None
-            if rng is not None and number < len(dropout) and dropout[number] > 0.0:
-                mask = draw_mask(rng, dropout[number], pooled_empty(y.shape, y.dtype))
+            if draw is not None and number < len(dropout) and dropout[number] > 0.0:
+                mask = draw(dropout[number], pooled_empty(y.shape, y.dtype))
                 current = np.multiply(y, mask, out=pooled_empty(y.shape, y.dtype))
             call.masks.append(mask)
         assert isinstance(current, np.ndarray)
