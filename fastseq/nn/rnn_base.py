@@ -227,9 +227,7 @@ class Recurrent(Module):
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
         draw = partial(draw_mask, self._rng) if self.training else None
-        y, (h_n, c_n), call = self._stack().forward(
-            rows, states, batch, save, dropout, draw
-        )
+        y, (h_n, c_n), call = self._stack().forward(rows, states, batch, save, dropout, draw)
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)

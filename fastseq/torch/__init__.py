@@ -14,17 +14,21 @@ from .modules import (
     patch,
     unpatch,
 )
+from .report import Explanation, Row, explain
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Explanation",
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "Row",
     "disable",
     "enable",
     "enabled",
+    "explain",
     "is_enabled",
     "patch",
     "unpatch",

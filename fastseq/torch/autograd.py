@@ -48,7 +48,8 @@ def run(call: Call, inputs: Inputs) -> Outputs:
 class _Recurrent(Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Any) -> Outputs:
-        inputs = Inputs(*tensors[:4], tensors[4:])
+        x, batch_sizes, h0, c0, *weights = tensors
+        inputs = Inputs(x, batch_sizes, h0, c0, weights)
         outputs, record = _forward(call, inputs, save=True)
         saved, ctx.present = _pack(record)
         ctx.call, ctx.batch_sizes, ctx.tensors = call, inputs.batch_sizes, 3 + len(inputs.weights)
@@ -84,16 +85,15 @@ def _forward(call: Call, inputs: Inputs, save: bool) -> tuple[Outputs, StackCall
     if inputs.c0 is not None:
         c_n = torch.empty_like(inputs.c0, memory_format=torch.contiguous_format)
     # What is saved is an array of its own: the caller may change y in place.
-    own = y is None or save
     out = (
-        stack.empty_output(batch[0]) if own else as_rows(call, y.numpy()),
+        stack.empty_output(batch[0]) if y is None or save else as_rows(call, y.numpy()),
         with_layers(call, h_n),
         None if c_n is None else with_layers(call, c_n),
     )
     dropout = (call.dropout,) * (call.num_layers - 1)
     states = initial_states(call, inputs)
     top, _, record = stack.forward(rows, states, batch, save, dropout, _draw_mask, out)
-    if y is not None and own:
+    if y is not None and save:
         np.copyto(as_rows(call, y.numpy()), top)
     return (y, h_n, c_n), record
 
@@ -116,7 +116,9 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, batch_sizes (None), h0, c0 and the weights."""
     stack, weights = stack_of(call, inputs.weights)
-    dweights = [w.want_gradient() if want else None for w, want in zip(weights, wanted[4:])]
+    dweights = [
+        w.want_gradient() if want else None for w, want in zip(weights, wanted[4:], strict=True)
+    ]
     dy, dh, dc = gradients
     dh0, dc0 = _state_gradient(dh, inputs.h0), None
     if inputs.c0 is not None:
@@ -193,11 +195,9 @@ def _unpack(tensors: Sequence[Tensor], present: list[bool], directions: int) -> 
     arrays: list[Any] = [next(source).numpy() if there else None for there in present]
     layers = []
     for start in range(0, len(arrays), 3 + directions * each):
-        first = start + 3
-        ends = range(first, first + directions * each, each)
-        layers.append(
-            SavedLayer(*arrays[start:first], [Saved(*arrays[at : at + each]) for at in ends])
-        )
+        x, y, mask, *rest = arrays[start : start + 3 + directions * each]
+        kept = [Saved(*rest[at : at + each]) for at in range(0, len(rest), each)]
+        layers.append(SavedLayer(x, y, mask, kept))
     return layers
 
 

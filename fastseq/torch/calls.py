@@ -116,9 +116,9 @@ def stack_of(call: Call, weights: Sequence[Tensor]) -> tuple[Stack, list[Weight]
     layers: list[list[Recurrence]] = []
     for k, own in enumerate(call.groups(everything)):
         reverse = k % call.directions == 1
-        biases = (own[2], own[3]) if call.has_biases else (None, None)
+        b_ih, b_hh = own[2:4] if call.has_biases else (None, None)
         w_hr = own[-1] if call.projects else None
-        one = Recurrence(call.cell, reverse, own[0], own[1], *biases, w_hr)
+        one = Recurrence(call.cell, reverse, own[0], own[1], b_ih, b_hh, w_hr)
         if reverse:
             layers[-1].append(one)
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,46 +24,45 @@ from .sizes import torch_is_faster
 DTYPES = (torch.float32, torch.float64)
 PLAIN = (Tensor, torch.nn.Parameter)
 
-# Called with (function's name, obstacle) on every call; see `watch`.
-_observer: ContextVar[Callable[[str, str | None], None] | None] = ContextVar(
-    "observer", default=None
-)
+Observer = Callable[[str, str | None], None]
+_observers: list[Observer] = []
 
 
 @contextmanager
-def watch(observer: Callable[[str, str | None], None]) -> Iterator[None]:
+def watch(observer: Observer) -> Iterator[None]:
     """Report every call in the block: the function's name, and what kept it from the kernels."""
-    token = _observer.set(observer)
+    _observers.append(observer)
     try:
         yield
     finally:
-        _observer.reset(token)
+        _observers.remove(observer)
 
 
-def layers(cell: Cell, *args: Any) -> Any:
+def layers(cell: Cell, *args: Any, **keywords: Any) -> Any:
     """All layers of a network: ``torch._VF.lstm`` and its kin."""
-    return _dispatch(cell.name, _layers_call, cell, args)
+    return _dispatch(cell.name, _layers_call, cell, args, keywords)
 
 
-def single_step(cell: Cell, *args: Any) -> Any:
+def single_step(cell: Cell, *args: Any, **keywords: Any) -> Any:
     """One step of a cell: ``torch._VF.lstm_cell`` and its kin."""
-    return _dispatch(f"{cell.name}_cell", _cell_call, cell, args)
+    return _dispatch(f"{cell.name}_cell", _cell_call, cell, args, keywords)
 
 
-def _dispatch(name: str, reader: Callable[..., Any], cell: Cell, args: Sequence[Any]) -> Any:
+def _dispatch(
+    name: str, reader: Callable[..., Any], cell: Cell, args: Sequence[Any], keywords: Any
+) -> Any:
     obstacle, call, inputs = _mode(), None, None
     if obstacle is None:
         try:
-            call, inputs = reader(cell, *args)
-        except (TypeError, ValueError):
-            obstacle = "arguments that PyTorch has to refuse"
+            call, inputs = reader(cell, *args, **keywords)
+        except (TypeError, ValueError, IndexError):
+            obstacle = "arguments that only PyTorch takes"
         else:
             obstacle = _obstacle(call, inputs)
-    observer = _observer.get()
-    if observer is not None:
+    for observer in _observers:
         observer(name, obstacle)
     if call is None or inputs is None or obstacle is not None:
-        return getattr(NATIVE, name)(*args)
+        return getattr(NATIVE, name)(*args, **keywords)
     _share_threads()
     weights = [w if w.is_contiguous() else w.contiguous() for w in inputs.weights]
     outputs = run(call, inputs._replace(weights=weights))
@@ -137,7 +135,6 @@ def _obstacle(call: Call, inputs: Inputs) -> str | None:
     tensors = [inputs.x, inputs.h0, *inputs.weights]
     if inputs.c0 is not None:
         tensors.append(inputs.c0)
-    dtype = inputs.x.dtype
     for tensor in tensors:
         if type(tensor) not in PLAIN:
             return f"a tensor of type {type(tensor).__name__}"
@@ -145,7 +142,7 @@ def _obstacle(call: Call, inputs: Inputs) -> str | None:
             return f"device {tensor.device.type}"
         if tensor.dtype not in DTYPES:
             return f"dtype {str(tensor.dtype).removeprefix('torch.')}"
-        if tensor.dtype != dtype or tensor.layout != torch.strided or tensor.is_neg():
+        if tensor.dtype != inputs.x.dtype or tensor.layout != torch.strided or tensor.is_neg():
             return "tensors that PyTorch has to refuse or to convert"
     if not _shapes_agree(call, inputs):
         return "shapes that PyTorch has to refuse, or no numbers at all"

@@ -42,6 +42,7 @@ for _name, _function in FUNCTIONS.items():
 def _on_kernels(forward: Any) -> types.FunctionType:
     """A copy of PyTorch's ``forward`` that finds our functions under the name ``_VF``."""
     names = {**forward.__globals__, "_VF": _VF}
+    del names["__name__"]  # torch.compile would look for _VF in the module of this name
     code, defaults, closure = forward.__code__, forward.__defaults__, forward.__closure__
     twin = types.FunctionType(code, names, forward.__name__, defaults, closure)
     # So that torch.jit.script finds the overloads, which it keeps by name.
@@ -64,20 +65,24 @@ class _EqualToTorch(type):
         return type.__hash__(vars(cls).get("torch_class", cls))
 
 
-class _OnKernels:
+class _OnKernels(nn.Module):
     """What our modules change beside the computation: copies stay ours, pickles do not."""
 
-    torch_class: type[nn.Module]
+    torch_class: Any
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Pickles name PyTorch's class, so that they load where fastseq is missing.
-        _, (cls, *_), *state = super().__reduce_ex__(max(protocol, 2))
+        reduced: Any = super().__reduce_ex__(max(protocol, 2))
+        _, (cls, *_), *state = reduced
         return copyreg._reconstructor, (vars(cls).get("torch_class", cls), object, None), *state  # type: ignore[attr-defined]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = memo[id(self)] = type(self).__new__(type(self))
-        base = self.torch_class  # parametrized modules refuse __getstate__
-        twin.__setstate__(copy.deepcopy(base.__getstate__(self), memo))  # type: ignore[attr-defined]
+        if "torch_class" in vars(type(self)):
+            state = self.torch_class.__getstate__(self)
+            twin.__setstate__(copy.deepcopy(state, memo))
+        else:  # a parametrized module, which refuses to be pickled
+            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
 

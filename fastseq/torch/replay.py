@@ -35,13 +35,12 @@ def replay(
     # Views, so that the graph of this pass ends here and not at the caller's tensors.
     views = [t if t is None else t.view_as(t) for t in tensors]
     x, h0, c0, *weights = views
-    assert x is not None and h0 is not None
+    assert x is not None
+    assert h0 is not None
     # oneDNN's layers have no second derivative.
     with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
         outputs = _forward(call, Inputs(x, inputs.batch_sizes, h0, c0, weights), masks)
-        pairs = [
-            (o, g) for o, g in zip(outputs, gradients, strict=True) if o is not None and g is not None
-        ]
+        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
         wanted = [v for v in views if v is not None and v.requires_grad]
         found = iter(
             torch.autograd.grad(
@@ -63,13 +62,12 @@ def _forward(
     x, batch_sizes, h0, c0, weights = inputs
     if call.batch_first:
         x = x.transpose(0, 1)
-    ends = []
-    size, D = len(weights) // call.num_layers, call.directions
-    for number in range(call.num_layers):
+    ends, each, D = [], len(weights) // call.num_layers, call.directions
+    for number, mask in enumerate(masks):
         states = [s[number * D : (number + 1) * D] for s in (h0, c0) if s is not None]
-        x, *end = _layer(call, x, batch_sizes, states, weights[number * size : (number + 1) * size])
+        own = weights[number * each : (number + 1) * each]
+        x, *end = _layer(call, x, batch_sizes, states, own)
         ends.append(end)
-        mask = masks[number]
         if mask is not None:
             x = x * torch.from_numpy(mask).view(x.shape)
     h_n, *c_n = (torch.cat(parts) for parts in zip(*ends, strict=True))

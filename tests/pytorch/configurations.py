@@ -38,7 +38,7 @@ class Case:
         """All outputs and gradients, and the layout of the outputs."""
         torch.manual_seed(self.seed)
         with torch.set_grad_enabled(self.graph):
-            results = self.module(self.x) if self.state is None else self.module(self.x, self.state)
+            results = self.module(self.x, *([] if self.state is None else [self.state]))
         outputs = _flat(results)
         seen = {"outputs": [o.detach().clone() for o in outputs]}
         if not self.single_step:  # a cell of PyTorch lays out h as its initial state is
@@ -76,7 +76,8 @@ def random_layer(seed: int) -> Case:
     """A layer with random options, called in a random way."""
     r = np.random.default_rng(seed)
     dtype = (torch.float32, torch.float64)[r.integers(2)]
-    kind, input_size, H = str(r.choice(list(LAYERS))), int(r.integers(1, 20)), int(r.integers(1, 40))
+    kind = str(r.choice(list(LAYERS)))
+    input_size, H = int(r.integers(1, 20)), int(r.integers(1, 40))
     layers, bidirectional = int(r.integers(1, 4)), bool(r.integers(2))
     options: dict[str, Any] = {"bias": bool(r.integers(4)), "batch_first": bool(r.integers(2))}
     if kind == "LSTM" and H > 1 and r.integers(3) == 0:
@@ -107,7 +108,8 @@ def random_cell(seed: int) -> Case:
     """A cell with random options, called in a random way."""
     r = np.random.default_rng(seed)
     dtype = (torch.float32, torch.float64)[r.integers(2)]
-    kind, input_size, H = str(r.choice(list(CELLS))), int(r.integers(1, 20)), int(r.integers(1, 40))
+    kind = str(r.choice(list(CELLS)))
+    input_size, H = int(r.integers(1, 20)), int(r.integers(1, 40))
     options: dict[str, Any] = {"bias": bool(r.integers(4)), "dtype": dtype}
     if kind == "RNN":
         options["nonlinearity"] = str(r.choice(["tanh", "relu"]))
@@ -173,6 +175,6 @@ def check_equal(expected: dict[str, Any], got: dict[str, Any], dtype: torch.dtyp
             if a is None or b is None:
                 assert a is b, (key, place)
                 continue
-            assert a.shape == b.shape and a.dtype == b.dtype, (key, place)
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), (key, place)
             scale = max(1.0, float(a.abs().max())) if a.numel() else 1.0
             assert float((a - b).abs().max()) <= TOLERANCE[dtype] * scale, (key, place)

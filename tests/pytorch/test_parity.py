@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import fastseq.torch  # noqa: E402
 from configurations import check_equal, random_cell, random_layer  # noqa: E402
+
+import fastseq.torch  # noqa: E402
 from fastseq.torch import functions  # noqa: E402
 
 # PyTorch says so of its own layers.
