@@ -84,13 +84,16 @@ cdef inline int require(object array, str name) except -1:
     return 0
 
 
-cdef int open_call(Recurrence *q, object call) except -1:
-    """Describe a call's arrays and check their shapes; steps and workspace come next."""
+cdef int open_call(Recurrence *q, object call, bint writes) except -1:
+    """Describe a call's arrays and check their shapes; steps and workspace come next.
+
+    writes: whether its outputs are written.
+    """
     (id, x, weights, h0, c0, batch_sizes, q.reverse, y, h_n, c_n, saved) = call
     require(y, "y")
     require(h_n, "h_n")
     q.cell = cell_of(id)
-    q.y = as_matrix(y, "y", -1, -1, True)
+    q.y = as_matrix(y, "y", -1, -1, writes)
     q.N, q.P, q.B = q.y.rows, q.y.columns, len(h_n)
     if batch_sizes is None:
         q.T = q.N // q.B if q.B else 0
@@ -101,8 +104,8 @@ cdef int open_call(Recurrence *q, object call) except -1:
     q.x = as_matrix(x, "x", q.N, -1 if x is None else q.w_ih.columns)
     if q.cell.has_c:
         require(c_n, "c_n")
-    q.h_n = as_matrix(h_n, "h_n", q.B, q.P, True)
-    q.c_n = as_matrix(c_n, "c_n", q.B, q.H, True)
+    q.h_n = as_matrix(h_n, "h_n", q.B, q.P, writes)
+    q.c_n = as_matrix(c_n, "c_n", q.B, q.H, writes)
     q.h0, q.c0 = as_matrix(h0, "h0", q.B, q.P), as_matrix(c0, "c0", q.B, q.H)
     q.saves = saved is not None
     if q.saves:
@@ -247,7 +250,7 @@ def layer_forward(call):
     cdef Recurrence q
     cdef real *memory
     cdef bint done
-    open_call(&q, call)
+    open_call(&q, call, True)
     if not q.saves and call.x is None:
         raise ValueError("x: expected an array, since nothing is saved")
     memory = prepare(&q, call.batch_sizes, False, False)
@@ -328,7 +331,7 @@ def layer_backward(call, gradients):
     cdef ParameterGradients d
     cdef real *memory
     cdef bint done
-    open_call(&q, call)
+    open_call(&q, call, False)
     if not q.saves:
         raise ValueError("saved: expected arrays, got None")
     open_gradients(&q, &d, call, gradients)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_pair
+from .checks import check_nonlinearity, check_pair
 from .rnn_base import Recurrent, StateGradients
 
 StatePair = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
@@ -112,10 +112,7 @@ class RNN(Recurrent):
         **unsupported: Any,
     ) -> None:
         _refuse(unsupported, "RNN")
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(
-                f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
-            )
+        check_nonlinearity(nonlinearity)
         self.nonlinearity = nonlinearity
         super().__init__(
             f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first,

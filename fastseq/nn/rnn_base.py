@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .._kernels.cells import BY_NAME
-from ..checks import check_memory
-from . import init
 from .buffers import pooled_empty
 from .checks import (
     MAX_LAYERS,
@@ -26,20 +23,15 @@ from .checks import (
     check_rnn_options,
     float_type,
     same_type,
-    zeros,
 )
 from .dropout import draw_mask
-from .module import Module, PendingCalls
 from .packing import Packing
-from .parameter import Parameter
 from .recurrence import Recurrence
+from .recurrent_module import RecurrentModule
 from .stack import Stack, StackCall
 from .stepper import Stepper
 
 StateGradients = tuple[np.ndarray | None, np.ndarray | None]  # of h and c
-# Attributes that have shaped the parameters.
-FIXED = ("cell", "dtype", "input_size", "hidden_size", "num_layers", "bias", "bidirectional",
-         "proj_size", "nonlinearity")  # fmt: skip
 
 
 class _Pending(NamedTuple):
@@ -53,7 +45,7 @@ class _Pending(NamedTuple):
     packing: Packing | None
 
 
-class Recurrent(Module):
+class Recurrent(RecurrentModule):
     """Base class of `RNN`, `LSTM` and `GRU`.
 
     Parameters
@@ -96,15 +88,7 @@ class Recurrent(Module):
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
         self._output_size = proj_size or hidden_size
         self._state_count = num_layers * len(self._suffixes)  # K
-        self._rng = np.random.default_rng(seed)
-        self._pending = PendingCalls()
-        self._layers: Stack | None = None
-        size = sum(math.prod(shape) for _, shape in self._shapes())
-        check_memory("input_size, hidden_size, num_layers", 2 * size * self.dtype.itemsize)
-        for name, shape in self._shapes():
-            setattr(self, name, Parameter(zeros(self.dtype, *shape)))
-        self.flatten_parameters()
-        self.reset_parameters()
+        self._make_parameters("input_size, hidden_size, num_layers", self._shapes(), seed)
 
     # -- parameters ------------------------------------------------------------------------
 
@@ -119,38 +103,23 @@ class Recurrent(Module):
                     yield f"{name}_l{layer}{suffix}", shape
             inputs = self._output_size * len(self._suffixes)
 
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew from U(−1/√H, 1/√H), where H is the hidden size."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            init.uniform_(parameter.data, -bound, bound, self._rng)
-
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in FIXED and name in vars(self):
-            raise AttributeError(
-                f"{name}: cannot be changed, since the parameters depend on it; make a new layer"
-            )
         if name == "dropout":
             check_dropout(value)
         if name == "batch_first":
             check_bool(name, value)
         super().__setattr__(name, value)
-        if isinstance(value, Parameter):
-            self._layers = None  # it holds the parameter that was here
 
     def _stack(self) -> Stack:
-        if self._layers is None:
+        if self._core is None:
             cell, own = BY_NAME[self.cell], vars(self)
-            self._layers = Stack(
+            self._core = Stack(
                 [
                     [Recurrence.of(cell, own, f"_l{n}{suffix}") for suffix in self._suffixes]
                     for n in range(self.num_layers)
                 ]
             )
-        return self._layers
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_layers": None}
+        return self._core
 
     # -- forward ---------------------------------------------------------------------------
 
@@ -227,9 +196,7 @@ class Recurrent(Module):
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
         draw = partial(draw_mask, self._rng) if self.training else None
-        y, (h_n, c_n), call = self._stack().forward(
-            rows, states, batch, save, dropout, draw
-        )
+        y, (h_n, c_n), call = self._stack().forward(rows, states, batch, save, dropout, draw)
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
