@@ -89,7 +89,7 @@ cdef int open_call(Recurrence *q, object call, bint writes) except -1:
 
     writes: whether its outputs are written.
     """
-    (id, x, weights, h0, c0, batch_sizes, q.reverse, y, h_n, c_n, saved) = call
+    (id, x, weights, h0, c0, batch_sizes, q.reverse, y, h_n, c_n, saved, resets) = call
     require(y, "y")
     require(h_n, "h_n")
     q.cell = cell_of(id)
@@ -110,7 +110,7 @@ cdef int open_call(Recurrence *q, object call, bint writes) except -1:
     q.saves = saved is not None
     if q.saves:
         open_saved(q, saved)
-    return 0
+    return open_resets(q, resets)
 
 
 cdef int open_weights(Recurrence *q, object weights, bint reads_x) except -1:
@@ -150,6 +150,17 @@ cdef int open_saved(Recurrence *q, object saved) except -1:
     q.c = as_matrix(c, "c", q.N, q.H, True)
     q.inner = as_matrix(inner, "inner", q.N, q.cell.inner_gates * q.H, True)
     q.unprojected = as_matrix(unprojected, "unprojected", q.N, q.H, True)
+    return 0
+
+
+cdef int open_resets(Recurrence *q, const uint8_t[::1] resets) except -1:
+    """Describe the rows of resets; none are as good as no array."""
+    q.resets = NULL
+    if resets is None:
+        return 0
+    expect(resets.shape[0], q.N, "resets: length")
+    if q.N and any_marked(&resets[0], q.N):
+        q.resets = &resets[0]
     return 0
 
 
@@ -206,6 +217,11 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
     q.h_prev = Matrix(NULL, 0, 0, 0, 1)
     if gathers:
         q.h_prev = take_matrix(&end, q.N, q.P)
+    q.h_copy = q.c_copy = Matrix(NULL, 0, 0, 0, 1)
+    if q.resets != NULL:
+        q.h_copy = take_matrix(&end, (q.threads if q.by_columns else 1) * q.B, q.P)
+        if q.cell.has_c:
+            q.c_copy = take_matrix(&end, q.h_copy.rows, q.H)
     q.scratch_size = units(scratch_size(q.B), 64) * 64
     q.scratch = take_aligned(&end, q.threads * q.scratch_size)
     return end - memory
@@ -296,10 +312,12 @@ cdef bint parameter_gradients(Recurrence *q, const ParameterGradients *d) noexce
 cdef bint gathers_previous(const Recurrence *q, object call):
     """Whether dW_hh needs the states before all steps in one matrix.
 
-    It does where the batch size falls. Otherwise the steps' states are those of y, beside h0: one
+    It does where the batch size falls or states are reset. Otherwise the steps' states are those of y, beside h0: one
     more pass over dW_hh, which is cheaper only where dW_hh is the smaller one.
     """
-    return call.batch_sizes is not None or call.h0 is not None and q.N < q.w_hh.rows
+    if call.batch_sizes is not None or q.resets != NULL:
+        return True
+    return call.h0 is not None and q.N < q.w_hh.rows
 
 
 cdef int open_gradients(Recurrence *q, ParameterGradients *d, object call,
