@@ -312,8 +312,9 @@ cdef bint parameter_gradients(Recurrence *q, const ParameterGradients *d) noexce
 cdef bint gathers_previous(const Recurrence *q, object call):
     """Whether dW_hh needs the states before all steps in one matrix.
 
-    It does where the batch size falls or states are reset. Otherwise the steps' states are those of y, beside h0: one
-    more pass over dW_hh, which is cheaper only where dW_hh is the smaller one.
+    It does where the batch size falls or states are reset. Otherwise the steps' states are those
+    of y, beside h0: one more pass over dW_hh, which is cheaper only where dW_hh is the smaller
+    one.
     """
     if call.batch_sizes is not None or q.resets != NULL:
         return True

@@ -28,6 +28,7 @@ from .dropout import draw_mask
 from .packing import Packing
 from .recurrence import Recurrence
 from .recurrent_module import RecurrentModule
+from .resets import check_resets, reset_rows
 from .stack import Stack, StackCall
 from .stepper import Stepper
 
@@ -128,6 +129,7 @@ class Recurrent(RecurrentModule):
         x: np.ndarray,
         h0: np.ndarray | None = None,
         lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the network over a batch of sequences, or over one.
 
@@ -143,6 +145,10 @@ class Recurrent(RecurrentModule):
         lengths : array_like of B integers from 1 to T, or None
             Steps of each sequence, in any order. What follows them is padding: it costs no time
             and has no influence on any result.
+        resets : array_like of bool of shape (T, B), or (B, T) with batch_first, or (T,), or None
+            True sets the state of a sequence to zero before that step: a new episode begins there.
+            Neither state nor gradient passes from one side to the other, in the reverse direction,
+            too.
 
         Returns
         -------
@@ -154,10 +160,10 @@ class Recurrent(RecurrentModule):
         Raises
         ------
         TypeError
-            `x` or `h0` is not a NumPy array, or `lengths` are not integers.
+            `x` or `h0` is not a NumPy array, `lengths` are not integers, or `resets` not bool.
         ValueError
             An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
-            B of them.
+            B of them; `resets` of a wrong shape.
         RuntimeError
             An input of another size than I, a sequence without steps, or `h0` of a wrong shape.
 
@@ -170,7 +176,7 @@ class Recurrent(RecurrentModule):
         >>> y.shape, h_n.shape
         ((5, 2, 8), (2, 2, 4))
         """
-        y, h, _ = self._run(x, h0, None, lengths)
+        y, h, _ = self._run(x, h0, None, lengths, resets)
         return y, h
 
     def _run(
@@ -179,6 +185,7 @@ class Recurrent(RecurrentModule):
         h0: np.ndarray | None,
         c0: np.ndarray | None,
         lengths: npt.ArrayLike | None,
+        resets: npt.ArrayLike | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         batch_first = self.batch_first
         steps = self._time_major(x, batch_first)
@@ -189,6 +196,7 @@ class Recurrent(RecurrentModule):
         if lengths is not None:
             checked = check_lengths(lengths, T, B)
             packing = None if (checked == T).all() else Packing(checked, T)
+        marks = self._reset_rows(resets, x, packing)
         save = self.saves_for_backward()
         rows, states = self._rows(steps, packing, save), (h0, c0)
         if packing is not None or save:
@@ -196,7 +204,9 @@ class Recurrent(RecurrentModule):
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
         draw = partial(draw_mask, self._rng) if self.training else None
-        y, (h_n, c_n), call = self._stack().forward(rows, states, batch, save, dropout, draw)
+        y, (h_n, c_n), call = self._stack().forward(
+            rows, states, batch, save, dropout, draw, marks
+        )
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
@@ -204,6 +214,19 @@ class Recurrent(RecurrentModule):
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
         y = self._output(y, (T, B), packing, save)
         return _as_given(y, x.ndim, batch_first), *self._batched(h_n, c_n, x.ndim)
+
+    def _reset_rows(
+        self, resets: npt.ArrayLike | None, x: np.ndarray, packing: Packing | None
+    ) -> list[np.ndarray] | None:
+        """The rows of resets in the order of kernels, by direction."""
+        if resets is None:
+            return None
+        marks = check_resets(resets, x.shape[:-1])
+        if x.ndim == 2:
+            marks = marks[:, None]
+        elif self.batch_first:
+            marks = marks.T
+        return reset_rows(marks, packing, len(self._suffixes))
 
     @staticmethod
     def _own(states: np.ndarray | None, packing: Packing | None) -> np.ndarray | None:
