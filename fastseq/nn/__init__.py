@@ -5,6 +5,7 @@ explicit ``backward`` calls, in the reverse order of the forward calls.
 """
 
 from . import init, utils
+from .cells import GRUCell, LSTMCell, RNNCell
 from .container import Sequential
 from .dropout import Dropout
 from .embedding import Embedding
@@ -22,10 +23,13 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "GRUCell",
+    "LSTMCell",
     "Linear",
     "MSELoss",
     "Module",
     "Parameter",
+    "RNNCell",
     "Sequential",
     "Stepper",
     "cross_entropy",

@@ -103,6 +103,7 @@ class Recurrence:
         outputs: tuple[np.ndarray, np.ndarray, np.ndarray | None],
         batch_sizes: np.ndarray | None,
         saved: Saved | None,
+        resets: np.ndarray | None = None,
     ) -> LayerCall:
         """Run through time.
 
@@ -117,11 +118,14 @@ class Recurrence:
             See `LayerCall`.
         saved : Saved or None
             From `save`, where `backward` follows.
+        resets : ndarray of uint8 of shape (N,), or None
+            See `LayerCall`.
         """
         (h0, c0), (y, h_n, c_n) = states, outputs
         call = LayerCall(
-            self.cell.id, x, self.weights(), h0, c0, batch_sizes, self.reverse, y, h_n, c_n, saved
-        )
+            self.cell.id, x, self.weights(), h0, c0, batch_sizes, self.reverse, y, h_n, c_n,
+            saved, resets,
+        )  # fmt: skip
         kernels(self.dtype).layer_forward(call)
         return call
 

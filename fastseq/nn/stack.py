@@ -81,6 +81,7 @@ class Stack:
         save: bool,
         dropout: Sequence[float] = (),
         draw: DrawMask | None = None,
+        resets: Sequence[np.ndarray] | None = None,
         out: Outputs | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray | None], StackCall]:
         """Run all layers.
@@ -97,6 +98,8 @@ class Stack:
             Probability with which an output is dropped, for the first layers or all.
         draw : callable or None
             Draws what dropout drops; None drops nothing.
+        resets : ndarray of uint8 of shape (N,) for each direction, or None
+            See `LayerCall`.
         out : y, h_n, c_n, OUT, or None for fresh arrays
             Where to put the output and the final states.
 
@@ -127,7 +130,10 @@ class Stack:
                 h0, c0 = (None if a is None else a[k] for a in states)
                 outputs = y[:, d * P : (d + 1) * P], h_n[k], None if c_n is None else c_n[k]
                 source = current if isinstance(current, np.ndarray) else None
-                call.calls[-1].append(one.forward(source, (h0, c0), outputs, batch_sizes, saved))
+                marks = None if resets is None else resets[d]
+                call.calls[-1].append(
+                    one.forward(source, (h0, c0), outputs, batch_sizes, saved, marks)
+                )
             current = y
             mask = None
             if draw is not None and number < len(dropout) and dropout[number] > 0.0:

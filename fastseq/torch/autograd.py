@@ -92,7 +92,7 @@ def _forward(call: Call, inputs: Inputs, save: bool) -> tuple[Outputs, StackCall
     )
     dropout = (call.dropout,) * (call.num_layers - 1)
     states = initial_states(call, inputs)
-    top, _, record = stack.forward(rows, states, batch, save, dropout, _draw_mask, out)
+    top, _, record = stack.forward(rows, states, batch, save, dropout, _draw_mask, out=out)
     if y is not None and save:
         np.copyto(as_rows(call, y.numpy()), top)
     return (y, h_n, c_n), record

@@ -9,7 +9,7 @@ import pytest
 from fastseq import nn
 from fastseq.nn import module
 from fastseq.nn.module import PendingCalls, no_grad
-from fastseq.nn.rnn_base import FIXED
+from fastseq.nn.recurrent_module import FIXED
 
 RECURRENT = {
     "RNN": lambda **k: nn.RNN(4, 4, **k),
