@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .._kernels.records import LayerCall, Saved
+from .._kernels.records import LayerCall, Saved, Weights
 from .buffers import pooled_empty
 from .recurrence import Recurrence
 
@@ -159,6 +159,7 @@ class Stack:
         dstates: tuple[np.ndarray, np.ndarray | None],
         dx: np.ndarray | None,
         accumulate: bool = True,
+        weights: Sequence[Weights] | None = None,
     ) -> None:
         """Invert a call of `forward`, once: gradients of all parameters.
 
@@ -171,6 +172,8 @@ class Stack:
         dx : ndarray of shape (N, I), OUT, or None where it is not wanted
         accumulate : bool
             Add to the parameters' gradients instead of overwriting them.
+        weights : sequence of K Weights, or None for the parameters' own
+            Where to put the gradients; x is an array.
         """
         dh, dc = dstates
         for number in reversed(range(len(self.layers))):
@@ -186,7 +189,8 @@ class Stack:
                 k = number * len(layer) + d
                 part = None if dy is None else dy[:, d * P : (d + 1) * P]
                 dstate = dh[k], None if dc is None else dc[k]
-                self._backward_one(call, number, d, part, dstate, below, accumulate)
+                own = None if weights is None else weights[k]
+                self._backward_one(call, number, d, part, dstate, below, accumulate, own)
             dy = below
 
     def _width(self, number: int) -> int:
@@ -201,10 +205,11 @@ class Stack:
         dstate: tuple[np.ndarray, np.ndarray | None],
         dx: np.ndarray | None,
         accumulate: bool,
+        weights: Weights | None,
     ) -> None:
         one, layer_call = self.layers[number][d], call.calls[number][d]
         if layer_call.x is not None:
-            one.backward(layer_call, dy, dstate, dx, d > 0, accumulate)
+            one.backward(layer_call, dy, dstate, dx, d > 0, accumulate, weights)
             return
         # The input projection has its own way to the gradients of weight and biases.
         weights = one.gradients()._replace(w_ih=None, b_ih=None, b_hh=None)

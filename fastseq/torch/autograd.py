@@ -20,37 +20,29 @@ from torch.autograd import Function
 
 from .._kernels.records import LayerCall, Saved
 from ..nn.stack import Stack, StackCall
-from .calls import (
-    Call,
-    Inputs,
-    as_rows,
-    empty_like_x,
-    initial_states,
-    input_rows,
-    stack_of,
-    with_layers,
-)
+from .calls import Call, Inputs, as_rows, empty_like_x, initial_states, input_rows, with_layers
+from .network import Network, network_of
 from .replay import replay
 
 # y, h_n, c_n; of one step there is no y, of most cells no c_n. Their gradients, too.
 Outputs = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
-def run(call: Call, inputs: Inputs) -> Outputs:
-    """Run all layers."""
+def run(call: Call, network: Network, inputs: Inputs) -> Outputs:
+    """Run all layers; the weights are contiguous."""
     if torch.is_grad_enabled() and inputs.requires_grad:
         x, batch_sizes, h0, c0, weights = inputs
-        outputs: Outputs = _Recurrent.apply(call, x, batch_sizes, h0, c0, *weights)
+        outputs: Outputs = _Recurrent.apply(call, network, x, batch_sizes, h0, c0, *weights)
         return outputs
-    return _forward(call, inputs, save=False)[0]
+    return _forward(call, network, inputs, save=False)[0]
 
 
 class _Recurrent(Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, *tensors: Any) -> Outputs:
+    def forward(ctx: Any, call: Call, network: Network, *tensors: Any) -> Outputs:
         x, batch_sizes, h0, c0, *weights = tensors
         inputs = Inputs(x, batch_sizes, h0, c0, weights)
-        outputs, record = _forward(call, inputs, save=True)
+        outputs, record = _forward(call, network, inputs, save=True)
         saved, ctx.present = _pack(record)
         ctx.call, ctx.batch_sizes, ctx.tensors = call, inputs.batch_sizes, 3 + len(inputs.weights)
         ctx.set_materialize_grads(False)
@@ -65,10 +57,11 @@ class _Recurrent(Function):
         saved = _unpack(tensors[end:], ctx.present, ctx.call.directions)
         if torch.is_grad_enabled():
             masks = [layer.mask for layer in saved]
-            return None, *replay(ctx.call, inputs, masks, gradients)
+            return None, None, *replay(ctx.call, inputs, masks, gradients)
         if _graph_is_kept():
             saved = [layer.with_copies() for layer in saved]
-        return None, *_backward(ctx.call, inputs, saved, gradients, ctx.needs_input_grad[1:])
+        wanted = ctx.needs_input_grad[2:]
+        return None, None, *_backward(ctx.call, inputs, saved, gradients, wanted)
 
 
 # Whether another backward pass may go through the graph.
@@ -77,8 +70,10 @@ _graph_is_kept = getattr(
 )  # fmt: skip
 
 
-def _forward(call: Call, inputs: Inputs, save: bool) -> tuple[Outputs, StackCall]:
-    (stack, _), (rows, batch) = stack_of(call, inputs.weights), input_rows(call, inputs)
+def _forward(
+    call: Call, network: Network, inputs: Inputs, save: bool
+) -> tuple[Outputs, StackCall]:
+    stack, (rows, batch) = network.stack, input_rows(call, inputs)
     y = None if call.single_step else empty_like_x(call, inputs.x, stack.output_width)
     h_n = torch.empty_like(inputs.h0, memory_format=torch.contiguous_format)
     c_n = None
@@ -115,24 +110,24 @@ def _backward(
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, batch_sizes (None), h0, c0 and the weights."""
-    stack, weights = stack_of(call, inputs.weights)
-    dweights = [
-        w.want_gradient() if want else None for w, want in zip(weights, wanted[4:], strict=True)
-    ]
+    # Of the weights as they were saved: a checkpoint may have restored them.
+    network = network_of(call, inputs.weights)
+    dweights = network.gradients(inputs.weights, wanted[4:])
     dy, dh, dc = gradients
     dh0, dc0 = _state_gradient(dh, inputs.h0), None
     if inputs.c0 is not None:
         dc0 = _state_gradient(dc, inputs.c0)
     dx = empty_like_x(call, inputs.x, inputs.x.shape[-1]) if wanted[0] else None
     dstates = with_layers(call, dh0), None if dc0 is None else with_layers(call, dc0)
-    stack.backward(
-        _restored(call, inputs, stack, saved, dstates),
+    network.stack.backward(
+        _restored(call, inputs, network.stack, saved, dstates),
         None if dy is None else as_rows(call, dy.numpy()),
         dstates,
         None if dx is None else as_rows(call, dx.numpy()),
         accumulate=False,
+        weights=dweights.records,
     )
-    return dx, None, dh0 if wanted[2] else None, dc0 if wanted[3] else None, *dweights
+    return dx, None, dh0 if wanted[2] else None, dc0 if wanted[3] else None, *dweights.tensors
 
 
 def _state_gradient(gradient: Tensor | None, state: Tensor) -> Tensor:

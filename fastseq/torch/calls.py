@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .._kernels.cells import Cell
 from ..nn.checks import as_kernel_array
-from ..nn.recurrence import Recurrence
-from ..nn.stack import Stack
 
 Batch = tuple[int, int, np.ndarray | None]  # rows, sequences, batch_sizes: see `Stack.forward`
 
@@ -79,27 +77,6 @@ class Inputs(NamedTuple):
         )
 
 
-class Weight:
-    """A weight as `Recurrence` reads it.
-
-    Parameters
-    ----------
-    tensor : Tensor
-    """
-
-    __slots__ = ("_tensor", "data", "grad", "requires_grad")
-    grad: np.ndarray
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor, self.data, self.requires_grad = tensor, numbers(tensor), False
-
-    def want_gradient(self) -> Tensor:
-        """A tensor for the gradient, which the kernels fill."""
-        tensor = torch.empty(self.data.shape, dtype=self._tensor.dtype)
-        self.grad, self.requires_grad = tensor.numpy(), True
-        return tensor
-
-
 def numbers(tensor: Tensor) -> np.ndarray:
     """The numbers of a tensor, in place."""
     return tensor.detach().numpy()
@@ -108,22 +85,6 @@ def numbers(tensor: Tensor) -> np.ndarray:
 def readable(array: np.ndarray) -> np.ndarray:
     """The array itself where kernels can read it, or a copy."""
     return as_kernel_array(array, array.dtype)
-
-
-def stack_of(call: Call, weights: Sequence[Tensor]) -> tuple[Stack, list[Weight]]:
-    """All layers of a call, and their weights in the order of the tensors."""
-    everything = [Weight(tensor) for tensor in weights]
-    layers: list[list[Recurrence]] = []
-    for k, own in enumerate(call.groups(everything)):
-        reverse = k % call.directions == 1
-        b_ih, b_hh = own[2:4] if call.has_biases else (None, None)
-        w_hr = own[-1] if call.projects else None
-        one = Recurrence(call.cell, reverse, own[0], own[1], b_ih, b_hh, w_hr)
-        if reverse:
-            layers[-1].append(one)
-        else:
-            layers.append([one])
-    return Stack(layers), everything
 
 
 def input_rows(call: Call, inputs: Inputs) -> tuple[np.ndarray, Batch]:

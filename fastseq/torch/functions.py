@@ -18,11 +18,9 @@ from .. import backend
 from .._kernels.cells import Cell
 from .autograd import run
 from .calls import Call, Inputs
+from .network import Network, network_of, tensor_obstacle
 from .replay import NATIVE
 from .sizes import torch_is_faster
-
-DTYPES = (torch.float32, torch.float64)
-PLAIN = (Tensor, torch.nn.Parameter)
 
 Observer = Callable[[str, str | None], None]
 _observers: list[Observer] = []
@@ -51,21 +49,22 @@ def single_step(cell: Cell, *args: Any, **keywords: Any) -> Any:
 def _dispatch(
     name: str, reader: Callable[..., Any], cell: Cell, args: Sequence[Any], keywords: Any
 ) -> Any:
-    obstacle, call, inputs = _mode(), None, None
+    obstacle = _mode()
     if obstacle is None:
         try:
             call, inputs = reader(cell, *args, **keywords)
         except (TypeError, ValueError, IndexError):
             obstacle = "arguments that only PyTorch takes"
         else:
-            obstacle = _obstacle(call, inputs)
+            network = network_of(call, inputs.weights)
+            obstacle = network.obstacle or _obstacle(call, network, inputs)
     for observer in _observers:
         observer(name, obstacle)
-    if call is None or inputs is None or obstacle is not None:
+    if obstacle is not None:
         return getattr(NATIVE, name)(*args, **keywords)
     _share_threads()
     weights = [w if w.is_contiguous() else w.contiguous() for w in inputs.weights]
-    outputs = run(call, inputs._replace(weights=weights))
+    outputs = run(call, network, inputs._replace(weights=weights))
     if call.single_step and not cell.has_c:
         return outputs[1]
     return tuple(out for out in outputs if out is not None)
@@ -130,46 +129,36 @@ def _mode() -> str | None:
     return None
 
 
-def _obstacle(call: Call, inputs: Inputs) -> str | None:
-    """What keeps a call from the kernels."""
-    tensors = [inputs.x, inputs.h0, *inputs.weights]
-    if inputs.c0 is not None:
-        tensors.append(inputs.c0)
-    for tensor in tensors:
-        if type(tensor) not in PLAIN:
-            return f"a tensor of type {type(tensor).__name__}"
-        if tensor.device.type != "cpu":
-            return f"device {tensor.device.type}"
-        if tensor.dtype not in DTYPES:
-            return f"dtype {str(tensor.dtype).removeprefix('torch.')}"
-        if tensor.dtype != inputs.x.dtype or tensor.layout != torch.strided or tensor.is_neg():
-            return "tensors that PyTorch has to refuse or to convert"
-    if not _shapes_agree(call, inputs):
+def _obstacle(call: Call, network: Network, inputs: Inputs) -> str | None:
+    """What keeps a call from the kernels that read its weights."""
+    x, _, h0, c0, _ = inputs
+    for tensor in (x, h0) if c0 is None else (x, h0, c0):
+        obstacle = tensor_obstacle(tensor)
+        if obstacle is not None:
+            return obstacle
+        if tensor.dtype != network.dtype:
+            return "two types of numbers"
+    if not _shapes_agree(call, network, inputs):
         return "shapes that PyTorch has to refuse, or no numbers at all"
     if backend.get_backend() == "oracle":
         return "no compiled kernels"
     return "PyTorch is faster at this size" if torch_is_faster(call, inputs) else None
 
 
-def _shapes_agree(call: Call, inputs: Inputs) -> bool:
-    x, batch_sizes, h0, c0, weights = inputs
-    K, G = call.num_layers * call.directions, len(call.cell.gates)
-    each = 2 + 2 * call.has_biases + call.projects
-    flat = call.single_step or batch_sizes is not None
-    if x.dim() != (2 if flat else 3) or len(weights) != K * each or not x.numel():
-        return False
-    B = x.shape[0 if call.single_step or call.batch_first else 1]
-    if batch_sizes is not None:
-        B = int(batch_sizes[0]) if batch_sizes.numel() else 0
-    lead = (B,) if call.single_step else (K, B)
-    P, H = h0.shape[-1], weights[1].shape[0] // G
-    if h0.shape != (*lead, P) or (c0 is not None and c0.shape != (*lead, H)):
-        return False
-    size = x.shape[-1]
-    for k, (w_ih, w_hh, *others) in enumerate(call.groups(weights)):
-        expected = [(G * H,)] * (2 * call.has_biases) + [(P, H)] * call.projects
-        inputs_of_layer = size if k < call.directions else call.directions * P
-        shapes = [(G * H, inputs_of_layer), (G * H, P), *expected]
-        if [w.shape for w in (w_ih, w_hh, *others)] != shapes:
-            return False
-    return H > 0 and P > 0 and (call.projects or P == H)
+def _shapes_agree(call: Call, network: Network, inputs: Inputs) -> bool:
+    x, sizes, h0, c0, _ = inputs
+    if sizes is not None:
+        B = int(sizes[0]) if sizes.numel() else 0
+        dim, lead = 2, (call.num_layers * call.directions, B)
+    elif call.single_step:
+        dim, lead = 2, x.shape[:1]
+    else:
+        B = x.shape[0 if call.batch_first else 1] if x.dim() == 3 else 0
+        dim, lead = 3, (call.num_layers * call.directions, B)
+    return (
+        x.dim() == dim
+        and x.numel() > 0
+        and x.shape[-1] == network.input_size
+        and h0.shape == (*lead, network.output_size)
+        and (c0 is None or c0.shape == (*lead, network.hidden_size))
+    )
