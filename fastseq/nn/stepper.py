@@ -55,7 +55,7 @@ class Stepper:
         B = 1 if batch_size is None else batch_size
         L, P, H = len(layers), first.output_size, first.hidden_size
         self.dtype, self._batched = first.dtype, batch_size is not None
-        inputs = first.w_ih.shape[1]
+        inputs = first.w_ih.data.shape[1]
         self._shape = (B, inputs) if self._batched else (inputs,)
         self._h = np.zeros((L, B, P), self.dtype)
         self._c = np.zeros((L, B, H), self.dtype) if first.cell.has_c else None
