@@ -169,7 +169,7 @@ cdef void choose_team(Recurrence *q) noexcept nogil:
     cdef double work = <double> q.N * q.P * q.w_hh.rows
     cdef Py_ssize_t weight_bytes = q.w_hh.rows * q.P * <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t panels = units(min(q.H, q.P), PANEL)
-    q.in_place = q.T * q.B <= THIN
+    q.in_place = q.T * q.B <= THIN or q.T == 1 and q.B <= SMALL_M
     q.threads = thread_count(work, panels) if weight_bytes > WEIGHT_BYTES else 1
     q.by_columns = q.threads > 1
     if not q.by_columns:
@@ -198,7 +198,8 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
         size = packed_size(GH, q.P) if backward else q.cell.gates * packed_size(q.P, q.H)
         q.packed_hh = take_aligned(&end, size)
     if q.w_hr.data != NULL:
-        q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
+        if not q.in_place:
+            q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
         if backward:
             q.dh_total = take_matrix(&end, q.N, q.P)
             q.d_unprojected = take_matrix(&end, q.B, q.H)

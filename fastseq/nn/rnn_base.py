@@ -190,8 +190,10 @@ class Recurrent(RecurrentModule):
         batch_first = self.batch_first
         steps = self._time_major(x, batch_first)
         T, B = steps.shape[:2]
-        h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
-        c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
+        if h0 is not None:
+            h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
+        if c0 is not None:
+            c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
         packing = None
         if lengths is not None:
             checked = check_lengths(lengths, T, B)
@@ -202,8 +204,9 @@ class Recurrent(RecurrentModule):
         if packing is not None or save:
             states = self._own(h0, packing), self._own(c0, packing)
         batch = len(rows), B, None if packing is None else packing.batch_sizes
-        dropout = (self.dropout,) * (self.num_layers - 1)
-        draw = partial(draw_mask, self._rng) if self.training else None
+        dropout, draw = (self.dropout,) * (self.num_layers - 1), None
+        if self.training and self.dropout > 0.0:
+            draw = partial(draw_mask, self._rng)
         y, (h_n, c_n), call = self._stack().forward(
             rows, states, batch, save, dropout, draw, marks
         )
@@ -296,10 +299,8 @@ class Recurrent(RecurrentModule):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN, got 0")
         return steps
 
-    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray | None:
+    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray:
         """An initial state as (K, B, size), which kernels can read."""
-        if state is None:
-            return None
         check_array(name, state)
         if state.shape != self._state_shape(size, ndim, B):
             raise self._wrong_shape(name, state, size, ndim, B)

@@ -112,6 +112,7 @@ class Stack:
         call : StackCall
         """
         rows, B, batch_sizes = batch
+        h0, c0 = states
         if out is None:
             out = self.empty_output(rows), *self._empty_states(B)
         top, h_n, c_n = out
@@ -123,16 +124,16 @@ class Stack:
             call.calls.append([])
             for d, one in enumerate(layer):
                 k = number * len(layer) + d
-                saved = one.save(rows) if save or not isinstance(current, np.ndarray) else None
+                source = current if isinstance(current, np.ndarray) else None
+                saved = one.save(rows) if save or source is None else None
                 if not isinstance(current, np.ndarray):
                     assert saved is not None
                     current.forward(one, saved.gates)
-                h0, c0 = (None if a is None else a[k] for a in states)
+                start = None if h0 is None else h0[k], None if c0 is None else c0[k]
                 outputs = y[:, d * P : (d + 1) * P], h_n[k], None if c_n is None else c_n[k]
-                source = current if isinstance(current, np.ndarray) else None
                 marks = None if resets is None else resets[d]
                 call.calls[-1].append(
-                    one.forward(source, (h0, c0), outputs, batch_sizes, saved, marks)
+                    one.forward(source, start, outputs, batch_sizes, saved, marks)
                 )
             current = y
             mask = None

@@ -62,8 +62,9 @@ def assert_same(got, want, but=()):
 
 @every_kind
 def test_weights_read_in_place_give_the_bits_of_packed_ones(compiled, dtype, cell, P):
-    """Up to two rows read weights in place: T = 1 against the first step of T = 3."""
-    for B, H in itertools.product((1, 2), (1, 15, 33, 64, 70)):
+    """One step of few rows reads weights in place: T = 1 against the first step of T = 3."""
+    sizes = [*itertools.product((1, 2), (1, 15, 33, 64, 70)), (3, 33), (6, 15), (7, 64), (55, 33)]
+    for B, H in [*sizes, (56, 17), (57, 17)]:
         assert_same_in_place(compiled, dtype, Cell(cell, 3, B, 4, H + bool(P), H if P else None))
 
 
