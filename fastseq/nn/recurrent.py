@@ -49,7 +49,8 @@ class RNN(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -161,7 +162,8 @@ class GRU(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -273,7 +275,8 @@ class LSTM(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------

@@ -29,6 +29,7 @@ from .checks import (
     zeros,
 )
 from .dropout import draw_mask
+from .generator import own_generator
 from .module import Module, PendingCalls
 from .packing import Packing
 from .parameter import Parameter
@@ -96,7 +97,7 @@ class Recurrent(Module):
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
         self._output_size = proj_size or hidden_size
         self._state_count = num_layers * len(self._suffixes)  # K
-        self._rng = np.random.default_rng(seed)
+        self._rng = own_generator(seed)
         self._pending = PendingCalls()
         self._layers: Stack | None = None
         size = sum(math.prod(shape) for _, shape in self._shapes())
@@ -233,6 +234,8 @@ class Recurrent(Module):
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
+        else:
+            self._pending.note_unsaved()
         if packing is not None:
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
         y = self._output(y, (T, B), packing, save)
@@ -416,7 +419,7 @@ class Recurrent(Module):
     def _run_back(
         self, grad_output: np.ndarray | None, grad_states: StateGradients, needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        pending: _Pending = self._pending.last()
+        pending: _Pending = self._pending.last(grad_output, self.saves_for_backward())
         call, ndim, batch_first, T, B, packing = pending
         dy = self._output_gradient(grad_output, ndim, batch_first, T, B)
         dh = self._state_gradient("hidden", grad_states[0], self._output_size, ndim, B)
