@@ -70,7 +70,15 @@ _MODULES = {
     "text": "text",
     "training": "training",
 }
-_HOMES = ("backend", "lm", "nn.generator", "nn.module", "storage.serialization", "text", "training")
+_HOMES = (
+    "backend",
+    "lm",
+    "nn.generator",
+    "nn.module",
+    "storage.serialization",
+    "text",
+    "training",
+)
 
 if not TYPE_CHECKING:
 

@@ -54,8 +54,11 @@ _outputs, _gradients = _Tokens(), _Tokens()
 
 
 def mark_gradient(grad: np.ndarray, output: np.ndarray) -> None:
-    """Record that `grad` is the gradient of `output`, where a module has returned that array."""
-    token = _outputs.of(output)
+    """Record that `grad` is the gradient of `output`, where a module has returned that array.
+
+    `output` may be another such gradient, of which `grad` is made.
+    """
+    token = _outputs.of(output) or _gradients.of(output)
     if token is not None:
         _gradients.mark(grad, token)
 

@@ -8,6 +8,8 @@ References
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .buffers import pooled_empty
@@ -126,3 +128,6 @@ class Dropout(Module):
         str
         """
         return f"p={self.p}"
+
+    if TYPE_CHECKING:
+        __call__ = forward

@@ -121,7 +121,9 @@ class Parameter:
         """Type of values and gradient, float32 or float64."""
         return self._data.dtype
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray:
         if dtype is None or np.dtype(dtype) == self.dtype:
             return self._data.copy() if copy else self._data
         if copy is False:

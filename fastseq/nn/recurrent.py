@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -406,6 +406,9 @@ class LSTM(Recurrent):
         y, h, c = self._run(x, h0, c0, lengths)
         assert c is not None
         return y, (h, c)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # type: ignore[assignment]  # the state is a pair
 
     def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -205,6 +205,9 @@ class Recurrent(Module):
         y, h, _ = self._run(x, h0, None, lengths)
         return y, h
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def _run(
         self,
         x: np.ndarray,
@@ -228,9 +231,7 @@ class Recurrent(Module):
         batch = len(rows), B, None if packing is None else packing.batch_sizes
         dropout = (self.dropout,) * (self.num_layers - 1)
         draw = partial(draw_mask, self._rng) if self.training else None
-        y, (h_n, c_n), call = self._stack().forward(
-            rows, states, batch, save, dropout, draw
-        )
+        y, (h_n, c_n), call = self._stack().forward(rows, states, batch, save, dropout, draw)
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
