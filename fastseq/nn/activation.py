@@ -199,8 +199,9 @@ class Softmax(_AlongAxis):
 
     def _output(self, x: np.ndarray) -> np.ndarray:
         axis, shape = self._axis(x), x.shape
-        z = np.atleast_1d(x)
-        e = np.exp(_below_the_largest(z, axis))
+        if not x.size:
+            return x
+        e = np.exp(_below_the_largest(np.atleast_1d(x), axis))
         e /= e.sum(axis=axis, keepdims=True)
         return e.reshape(shape)
 
@@ -234,6 +235,8 @@ class LogSoftmax(_AlongAxis):
 
     def _output(self, x: np.ndarray) -> np.ndarray:
         axis, shape = self._axis(x), x.shape
+        if not x.size:
+            return x
         z = _below_the_largest(np.atleast_1d(x), axis)
         z -= np.log(np.exp(z).sum(axis=axis, keepdims=True))
         return z.reshape(shape)
@@ -245,7 +248,5 @@ class LogSoftmax(_AlongAxis):
 
 def _below_the_largest(z: np.ndarray, axis: int) -> np.ndarray:
     """Scores minus the largest along an axis, so that no exponential overflows."""
-    if not z.size:
-        return z
     with np.errstate(invalid="ignore", over="ignore"):  # infinite scores give NaN, as in PyTorch
         return z - z.max(axis=axis, keepdims=True)

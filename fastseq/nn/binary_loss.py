@@ -59,7 +59,7 @@ def binary_cross_entropy_with_logits(
     """
     check_reduction(reduction)
     dtype = check_elements(x, target)
-    x, t = np.asarray(x, dtype), np.asarray(target, dtype)
+    given, x, t = x, np.asarray(x, dtype), np.asarray(target, dtype)
     yes = dtype.type(1) if pos_weight is None else _broadcast("pos_weight", pos_weight, x)
     small = np.exp(-np.abs(x))  # of σ(−|x|) = small / (1 + small), which never overflows
     no_probability = np.where(x < 0, 1, small) / (1 + small)  # σ(−x)
@@ -69,7 +69,7 @@ def binary_cross_entropy_with_logits(
     if weight is not None:
         w = _broadcast("weight", weight, x)
         losses, grad = losses * w, grad * w
-    return reduce_elements(x, losses, grad, reduction)
+    return reduce_elements(given, losses, grad, reduction)
 
 
 class BCEWithLogitsLoss(ElementLoss):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,7 @@ class PendingCalls:
         self._calls: deque[_Call] = deque()
         self._nbytes = 0
         self._owner = object()
+        self.module: Callable[[], Any] = lambda: None  # a weak reference, once it has one
         self._last_saved = True
         self._passed_over = False  # whether `backward` has taken a later call than those left
 
@@ -161,22 +163,34 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-def check_none_passed_over() -> None:
+def check_none_passed_over(parameters: Iterable[Any]) -> None:
     """Refuse gradients of which it is not clear that they are those of the intended calls.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Which are about to be updated.
 
     Raises
     ------
     RuntimeError
-        In this thread `backward` of a module has gone through a later forward call and not through
-        an earlier one. All such calls are forgotten.
+        In this thread `backward` of a module with one of them has gone through a later forward
+        call and not through an earlier one. All such calls are forgotten.
     """
-    everyone = list(_of_thread.passed_over)
-    for calls in everyone:
-        calls.drop()
-    if everyone:
+    if not _of_thread.passed_over:
+        return
+    ids = {id(parameter) for parameter in parameters}
+    found = set()
+    for calls in list(_of_thread.passed_over):
+        module = calls.module()
+        if module is None or any(id(p) in ids for p in module.parameters()):
+            found.add(type(module).__name__)
+            calls.drop()
+    if found:
         raise RuntimeError(
-            "step: backward has gone through a later forward call of a module and left an earlier "
-            "one pending, so that the gradients may be of another call than the one that was "
-            "meant. Make calls that no backward follows in eval mode or under fastseq.no_grad(). "
-            "The pending calls are forgotten now, the gradients are not: call zero_grad()"
+            f"step: backward of {', '.join(sorted(found))} has gone through a later forward call "
+            "and left an earlier one pending, so that the gradients may be of another call than "
+            "the one that was meant. Make calls that no backward follows in eval mode or under "
+            "fastseq.no_grad(). The pending calls are forgotten now, the gradients are not: call "
+            "zero_grad()"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -110,6 +111,8 @@ class Module:
         if before is not None and not (value is None or isinstance(value, (Parameter, Module))):
             _check_replaceable(name, before, value)
         super().__setattr__(name, value)
+        if isinstance(value, PendingCalls):
+            value.module = weakref.ref(self)
 
     # -- contents -------------------------------------------------------------
 
@@ -323,7 +326,8 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        for name, value in state.items():
+            Module.__setattr__(self, name, value)
         if self._flat:  # a copy's parameters come back as separate arrays
             self.flatten_parameters()
 

@@ -180,10 +180,10 @@ class LayerNorm(Module):
         -------
         str
         """
-        options = f"eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        if self.elementwise_affine:
-            options += f", bias={self.bias is not None}"
-        return f"{self.normalized_shape}, {options}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )
 
     if TYPE_CHECKING:
         __call__ = forward

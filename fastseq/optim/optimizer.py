@@ -178,7 +178,7 @@ class Optimizer:
         >>> weight.data.round(4).tolist()
         [-0.6, -0.8]
         """
-        check_none_passed_over()
+        check_none_passed_over(p for group in self.param_groups for p in group["params"])
         for group, group_segments in zip(self.param_groups, self._current(), strict=True):
             group["step"] += 1
             clip = Clip(scale, limit, group["weight_decay"])
