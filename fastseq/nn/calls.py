@@ -183,7 +183,7 @@ def check_none_passed_over(parameters: Iterable[Any]) -> None:
     found = set()
     for calls in list(_of_thread.passed_over):
         module = calls.module()
-        if module is None or any(id(p) in ids for p in module.parameters()):
+        if module is not None and any(id(p) in ids for p in module.parameters()):
             found.add(type(module).__name__)
             calls.drop()
     if found:
