@@ -29,6 +29,7 @@ PUBLIC = (
     "fastseq.nn",
     "fastseq.nn.init",
     "fastseq.nn.utils",
+    "fastseq.nn.utils.rnn",
     "fastseq.optim",
     "fastseq.optim.schedules",
     "fastseq.reproduce.run",

@@ -119,6 +119,8 @@ class RecurrentCell(RecurrentModule):
         if save:
             numbers = B * (core.saved_width + 3 * H + self.input_size)
             self._pending.push(_Pending(call, batched), numbers * self.dtype.itemsize)
+        else:
+            self._pending.note_unsaved()
         if batched:
             return h, c
         return h[0], None if c is None else c[0]
@@ -228,7 +230,8 @@ class RecurrentCell(RecurrentModule):
     def _run_back(
         self, grads: tuple[Gradient, Gradient], needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        core, pending = self._recurrence(), self._pending.last()
+        core, saving = self._recurrence(), self.saves_for_backward()
+        pending = self._pending.last(grads[0], saving)
         call, batched = pending
         dh = self._gradient("grad_state (hidden)", grads[0], call.h_n.shape, batched)
         dc = None

@@ -36,7 +36,8 @@ class RNNCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None takes a fresh one.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -99,7 +100,8 @@ class GRUCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None takes a fresh one.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -165,7 +167,8 @@ class LSTMCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None takes a fresh one.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,8 @@ class RNN(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -158,7 +159,8 @@ class GRU(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -270,7 +272,8 @@ class LSTM(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -414,6 +417,9 @@ class LSTM(Recurrent):
         y, h, c = self._run(x, h0, c0, lengths, resets)
         assert c is not None
         return y, (h, c)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # type: ignore[assignment]  # the state is a pair
 
     def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self,

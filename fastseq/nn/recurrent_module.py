@@ -11,6 +11,7 @@ import numpy as np
 from ..checks import check_memory
 from . import init
 from .checks import zeros
+from .generator import own_generator
 from .module import Module, PendingCalls
 from .parameter import Parameter
 
@@ -39,7 +40,7 @@ class RecurrentModule(Module):
         shapes = list(shapes)
         size = sum(math.prod(shape) for _, shape in shapes)
         check_memory(sizes, 2 * size * self.dtype.itemsize)
-        self._rng = np.random.default_rng(seed)
+        self._rng = own_generator(seed)
         self._pending = PendingCalls()
         for name, shape in shapes:
             setattr(self, name, Parameter(zeros(self.dtype, *shape)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -179,6 +179,9 @@ class Recurrent(RecurrentModule):
         y, h, _ = self._run(x, h0, None, lengths, resets)
         return y, h
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def _run(
         self,
         x: np.ndarray,
@@ -213,6 +216,8 @@ class Recurrent(RecurrentModule):
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
+        else:
+            self._pending.note_unsaved()
         if packing is not None:
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
         y = self._output(y, (T, B), packing, save)
@@ -407,7 +412,7 @@ class Recurrent(RecurrentModule):
     def _run_back(
         self, grad_output: np.ndarray | None, grad_states: StateGradients, needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        pending: _Pending = self._pending.last()
+        pending: _Pending = self._pending.last(grad_output, self.saves_for_backward())
         call, ndim, batch_first, T, B, packing = pending
         dy = self._output_gradient(grad_output, ndim, batch_first, T, B)
         dh = self._state_gradient("hidden", grad_states[0], self._output_size, ndim, B)

@@ -90,7 +90,8 @@ def _stack(call: Call, weights: Sequence[Tensor]) -> Stack:
         reverse = k % call.directions == 1
         if not reverse:
             layers.append([])
-        layers[-1].append(Recurrence(call.cell, reverse, *as_weights(call, own)))
+        parameters: Any = as_weights(call, own)
+        layers[-1].append(Recurrence(call.cell, reverse, *parameters))
     return Stack(layers)
 
 

@@ -67,29 +67,6 @@ def test_recurrent(cell, options, resets, lengths, rng):
         np.testing.assert_allclose(got[name], gradient, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 3, 2)])
-def test_cross_entropy(shape, reduction, rng):
-    logits = rng.normal(size=shape)
-    targets = rng.integers(0, 3, shape[:1] + shape[2:] if len(shape) > 1 else ())
-    if targets.size > 1:
-        targets.flat[0] = -100
-
-    def loss():
-        return nn.cross_entropy(logits, targets, reduction=reduction)[0]
-
-    _, gradient = nn.cross_entropy(logits, targets, reduction=reduction)
-    np.testing.assert_allclose(gradient, numerical(loss, logits), atol=1e-8)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_mse_loss(reduction, rng):
-    x, target = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
-    _, gradient = nn.mse_loss(x, target, reduction)
-    expected = numerical(lambda: nn.mse_loss(x, target, reduction)[0], x)
-    np.testing.assert_allclose(gradient, expected, atol=1e-8)
-
-
 def test_stack_of_layers(rng):
     ids = rng.integers(0, 5, (3, 2))
     embedding = nn.Embedding(5, 4, padding_idx=1, dtype="float64", seed=0)
