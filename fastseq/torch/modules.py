@@ -7,22 +7,33 @@ import copyreg
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.jit import _builtins
 
-from .._kernels.cells import CELLS
+from .._kernels.cells import CELLS, Cell
 from . import functions
 from .replay import NATIVE
+
+
+def _replacement(name: str, run: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
+    def function(*args: Any, **keywords: Any) -> Any:
+        return run(cell, *args, **keywords)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
 
 # The functions that replace those of torch._VF, by their names there.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 for _cell in CELLS:
-    FUNCTIONS[_cell.name] = partial(functions.layers, _cell)
-    FUNCTIONS[f"{_cell.name}_cell"] = partial(functions.single_step, _cell)
+    for _name, _run in (
+        (_cell.name, functions.layers),
+        (f"{_cell.name}_cell", functions.single_step),
+    ):
+        FUNCTIONS[_name] = _replacement(_name, _run, _cell)
 
 
 class _Functions(types.ModuleType):
