@@ -10,6 +10,8 @@
 # c. The state before a step comes from the neighbouring step, or, for a sequence that begins
 #    there, from the initial state: a step has up to two pieces of rows.
 # d. Weights are packed once a call; for one or two rows in all, w_hh is read in place.
+# e. A step at which states are reset reads copies of the states before it, in which those are
+#    zero. Other steps cost a look at their marks, and a call without resets costs nothing.
 #
 # [1] M. Zhang et al., "DeepCPU: Serving RNN-based deep learning models 10x faster", USENIX ATC
 #     2018.
@@ -38,6 +40,8 @@ cdef struct Recurrence:
     Matrix dh_total  # (N, P): with a projection, the whole gradient of each h
     Matrix d_unprojected  # (B, H)
     Matrix h_prev  # (N, P): the state before each row's step; none where it can be read from y
+    const uint8_t *resets  # (N,): rows before whose step the state is set to zero; or NULL
+    Matrix h_copy, c_copy  # slots of B rows for a step at which states are reset
     real *packed_hh
     real *packed_hr
     real *scratch
@@ -50,6 +54,7 @@ cdef struct ThreadSlice:
     Py_ssize_t first, last  # rows of the batch
     Py_ssize_t left, right  # columns of the state, of H
     Py_ssize_t out_left, out_right  # columns of the output, of P
+    Py_ssize_t copies  # first row of its slot of h_copy and c_copy
     int products  # forward: one for all gates, or one for the columns of each
     Packed w_hh[MAX_GATES]
     Packed w_hr
@@ -109,7 +114,48 @@ cdef int find_pieces(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t
         pieces[count].h_prev = part_of(&q.h0, middle, 0, last - middle, q.P)
         pieces[count].c_prev = part_of(&q.c0, middle, 0, last - middle, q.H)
         count += 1
+    if q.resets != NULL and any_marked(q.resets + q.start[t] + first, last - first):
+        count = reset_pieces(q, slice, t, pieces, count)
     return count
+
+
+# ---- resets -------------------------------------------------------------------------------------
+
+cdef inline bint any_marked(const uint8_t *marks, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t n
+    for n in range(count):
+        if marks[n]:
+            return True
+    return False
+
+
+cdef void clear_marked(const uint8_t *marks, Matrix a) noexcept nogil:
+    """Set the marked rows to zero."""
+    cdef Py_ssize_t m
+    for m in range(a.rows):
+        if marks[m]:
+            memset(row_of(&a, m), 0, a.columns * sizeof(real))
+
+
+cdef int reset_pieces(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t, Piece *pieces,
+                      int count) noexcept nogil:
+    """Make one piece of a step's pieces, from copies that are zero in the rows of a reset."""
+    cdef Py_ssize_t first = pieces[0].first, n = 0, at
+    cdef const uint8_t *marks = q.resets + q.start[t] + first
+    cdef int i
+    for i in range(count):
+        at = slice.copies + pieces[i].first
+        copy_rows(pieces[i].h_prev, block(q.h_copy, at, 0, pieces[i].count, q.P))
+        if q.cell.has_c:
+            copy_rows(pieces[i].c_prev, block(q.c_copy, at, 0, pieces[i].count, q.H))
+        n += pieces[i].count
+    pieces[0].count = n
+    pieces[0].h_prev = block(q.h_copy, slice.copies + first, 0, n, q.P)
+    pieces[0].c_prev = part_of(&q.c_copy, slice.copies + first, 0, n, q.H)
+    clear_marked(marks, pieces[0].h_prev)
+    if q.cell.has_c:
+        clear_marked(marks, pieces[0].c_prev)
+    return 1
 
 
 # ---- slices -------------------------------------------------------------------------------------
@@ -134,6 +180,8 @@ cdef ThreadSlice own_slice(const Recurrence *q, int part, int parts) noexcept no
     slice.left = slice.out_left = 0
     slice.right, slice.out_right = q.H, q.P
     slice.products = 1
+    # Threads that cut the columns all read the states of all rows.
+    slice.copies = part * q.B if q.by_columns else 0
     slice.scratch = q.scratch + part * q.scratch_size
     if q.by_columns:
         slice.left = part_start(q.H, part, parts, PANEL)
@@ -340,6 +388,11 @@ cdef void backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
         gemm(dgates, q.w_hh, dh, q.w_hr.data == NULL, NULL)
     else:  # inverts the recurrent product
         multiply(dgates, &slice.w_hh[0], dh, q.w_hr.data == NULL, slice.scratch)
+    if q.resets != NULL:  # no gradient passes a reset
+        clear_marked(q.resets + q.start[t] + first, dh)
+        if q.cell.has_c:
+            clear_marked(q.resets + q.start[t] + first,
+                         block(q.dc, first, slice.left, rows, slice.right - slice.left))
 
 
 cdef bint backward_part(void *job, int part, int parts) noexcept nogil:

@@ -7,6 +7,7 @@ explicit ``backward`` calls, in the reverse order of the forward calls.
 from . import init, utils
 from .activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .binary_loss import BCEWithLogitsLoss, binary_cross_entropy_with_logits
+from .cells import GRUCell, LSTMCell, RNNCell
 from .class_loss import CrossEntropyLoss, NLLLoss, cross_entropy, nll_loss
 from .container import ModuleList, Sequential
 from .dropout import Dropout
@@ -38,8 +39,10 @@ __all__ = [
     "Dropout",
     "Embedding",
     "FinalState",
+    "GRUCell",
     "HuberLoss",
     "L1Loss",
+    "LSTMCell",
     "LastStep",
     "LayerNorm",
     "Linear",
@@ -49,6 +52,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "RNNCell",
     "ReLU",
     "Select",
     "Sequential",

@@ -137,6 +137,12 @@ def check_rnn_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any
         )
 
 
+def check_nonlinearity(nonlinearity: Any) -> None:
+    """ValueError unless the name of an activation that an Elman network can have."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'.")
+
+
 def check_projection(proj_size: Any, hidden_size: int) -> None:
     """TypeError unless an int, ValueError unless 0 or below `hidden_size`."""
     if not is_integer(proj_size):

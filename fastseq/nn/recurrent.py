@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_pair
+from .checks import check_nonlinearity, check_pair
 from .rnn_base import Recurrent, StateGradients
 
 StatePair = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
@@ -113,10 +113,7 @@ class RNN(Recurrent):
         **unsupported: Any,
     ) -> None:
         _refuse(unsupported, "RNN")
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(
-                f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
-            )
+        check_nonlinearity(nonlinearity)
         self.nonlinearity = nonlinearity
         super().__init__(
             f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first,
@@ -352,6 +349,7 @@ class LSTM(Recurrent):
         x: np.ndarray,
         hx: StatePair | None = None,
         lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, StatePair]:
         """Run the network over a batch of sequences, or over one.
 
@@ -369,6 +367,10 @@ class LSTM(Recurrent):
         lengths : array_like of B integers from 1 to T, or None
             Steps of each sequence, in any order. What follows them is padding: it costs no time
             and has no influence on any result.
+        resets : array_like of bool of shape (T, B), or (B, T) with batch_first, or (T,), or None
+            True sets the state of a sequence, h and c, to zero before that step: a new episode
+            begins there. Neither state nor gradient passes from one side to the other, in the
+            reverse direction, too.
 
         Returns
         -------
@@ -381,10 +383,11 @@ class LSTM(Recurrent):
         Raises
         ------
         TypeError
-            `x` or a state is not a NumPy array; `hx` is not a pair; `lengths` are not integers.
+            `x` or a state is not a NumPy array; `hx` is not a pair; `lengths` are not integers;
+            `resets` are not bool.
         ValueError
             An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
-            B of them.
+            B of them; `resets` of a wrong shape.
         RuntimeError
             An input of another size than I, a sequence without steps, or a state of a wrong shape.
 
@@ -401,9 +404,17 @@ class LSTM(Recurrent):
         >>> rest, _ = lstm(x[4:], state)
         >>> np.allclose(np.concatenate([first, rest]), whole, atol=1e-6)
         True
+
+        A reset does the opposite; here the second sequence begins anew at step 4:
+
+        >>> resets = np.zeros((6, 2), bool)
+        >>> resets[4, 1] = True
+        >>> y, _ = lstm(x, resets=resets)
+        >>> bool((y[4, 1] == whole[0, 1]).all()), bool((y[4, 0] == whole[4, 0]).all())
+        (True, True)
         """
         h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
-        y, h, c = self._run(x, h0, c0, lengths)
+        y, h, c = self._run(x, h0, c0, lengths, resets)
         assert c is not None
         return y, (h, c)
 

@@ -11,6 +11,8 @@ from .recurrence import Recurrence
 
 # Fills an array with factors of dropout of this probability, and returns it.
 DrawMask = Callable[[float, np.ndarray], np.ndarray]
+# y, h_n, c_n of all layers.
+Outputs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class InputProjection(Protocol):
@@ -29,6 +31,8 @@ class StackCall(NamedTuple):
     Attributes
     ----------
     source : ndarray of shape (N, I), or InputProjection
+    outputs : list of ndarray of shape (N, D·P)
+        By layer, before dropout.
     calls : list of list of LayerCall
         By layer and direction.
     masks : list of ndarray of shape (N, D·P), or None
@@ -36,6 +40,7 @@ class StackCall(NamedTuple):
     """
 
     source: np.ndarray | InputProjection
+    outputs: list[np.ndarray]
     calls: list[list[LayerCall]]
     masks: list[np.ndarray | None]
 
@@ -53,6 +58,8 @@ class Stack:
 
     Attributes
     ----------
+    output_width : int
+        D·P of the last layer.
     row_bytes : int
         Memory that one row of a call keeps for `backward`.
     """
@@ -63,6 +70,7 @@ class Stack:
         self.dtype, self._has_c = first.dtype, first.cell.has_c
         self._state_shapes = (len(everyone), first.output_size), (len(everyone), first.hidden_size)
         numbers = sum(one.saved_width + one.output_size for one in everyone)
+        self.output_width = len(layers[-1]) * layers[-1][0].output_size
         self.row_bytes = numbers * self.dtype.itemsize
 
     def forward(
@@ -73,6 +81,8 @@ class Stack:
         save: bool,
         dropout: Sequence[float] = (),
         draw: DrawMask | None = None,
+        resets: Sequence[np.ndarray] | None = None,
+        out: Outputs | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray | None], StackCall]:
         """Run all layers.
 
@@ -88,6 +98,10 @@ class Stack:
             Probability with which an output is dropped, for the first layers or all.
         draw : callable or None
             Draws what dropout drops; None drops nothing.
+        resets : ndarray of uint8 of shape (N,) for each direction, or None
+            See `LayerCall`.
+        out : y, h_n, c_n, OUT, or None for fresh arrays
+            Where to put the output and the final states.
 
         Returns
         -------
@@ -98,11 +112,14 @@ class Stack:
         call : StackCall
         """
         rows, B, batch_sizes = batch
-        h_n, c_n = self._empty_states(B)
-        call, current = StackCall(x, [], []), x
+        if out is None:
+            out = self.empty_output(rows), *self._empty_states(B)
+        top, h_n, c_n = out
+        call, current = StackCall(x, [], [], []), x
         for number, layer in enumerate(self.layers):
-            P = layer[0].output_size
-            y = pooled_empty((rows, len(layer) * P), layer[0].dtype)
+            P, last = layer[0].output_size, number == len(self.layers) - 1
+            y = top if last else pooled_empty((rows, len(layer) * P), layer[0].dtype)
+            call.outputs.append(y)
             call.calls.append([])
             for d, one in enumerate(layer):
                 k = number * len(layer) + d
@@ -113,7 +130,10 @@ class Stack:
                 h0, c0 = (None if a is None else a[k] for a in states)
                 outputs = y[:, d * P : (d + 1) * P], h_n[k], None if c_n is None else c_n[k]
                 source = current if isinstance(current, np.ndarray) else None
-                call.calls[-1].append(one.forward(source, (h0, c0), outputs, batch_sizes, saved))
+                marks = None if resets is None else resets[d]
+                call.calls[-1].append(
+                    one.forward(source, (h0, c0), outputs, batch_sizes, saved, marks)
+                )
             current = y
             mask = None
             if draw is not None and number < len(dropout) and dropout[number] > 0.0:
@@ -122,6 +142,10 @@ class Stack:
             call.masks.append(mask)
         assert isinstance(current, np.ndarray)
         return current, (h_n, c_n), call
+
+    def empty_output(self, rows: int) -> np.ndarray:
+        """An array for the last layer's output, of shape (N, D·P)."""
+        return pooled_empty((rows, self.output_width), self.dtype)
 
     def _empty_states(self, B: int) -> tuple[np.ndarray, np.ndarray | None]:
         (K, P), (_, H) = self._state_shapes

@@ -10,7 +10,7 @@ from fastseq import nn
 from fastseq.nn import calls as calls_module
 from fastseq.nn.calls import PendingCalls
 from fastseq.nn.module import no_grad
-from fastseq.nn.rnn_base import FIXED
+from fastseq.nn.recurrent_module import FIXED
 
 RECURRENT = {
     "RNN": lambda **k: nn.RNN(4, 4, **k),

@@ -34,16 +34,20 @@ def numerical(loss, array, step=1e-6):
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 1]], ids=["full", "lengths"])
+@pytest.mark.parametrize("resets", [None, [[0, 1, 0], [1, 0, 1]]], ids=["", "resets"])
 @pytest.mark.parametrize(("cell", "options"), CASES, ids=str)
-def test_recurrent(cell, options, lengths, rng):
+def test_recurrent(cell, options, resets, lengths, rng):
     layer = getattr(nn, cell)(I, H, dtype="float64", seed=3, **options)
     K = layer.num_layers * (1 + layer.bidirectional)
     x = rng.normal(size=(B, T, I) if layer.batch_first else (T, B, I))
     h0, c0 = rng.normal(size=(K, B, layer.proj_size or H)), rng.normal(size=(K, B, H))
     state = (h0, c0) if cell == "LSTM" else h0
 
+    if resets is not None:
+        resets = np.array(resets, bool) if layer.batch_first else np.array(resets, bool).T
+
     def run(module):
-        y, final = module(x, state, lengths)
+        y, final = module(x, state, lengths, resets)
         return [y, *final] if cell == "LSTM" else [y, final]
 
     weights = [rng.normal(size=out.shape) for out in run(copy.deepcopy(layer))]
