@@ -97,6 +97,22 @@ class _OnKernels(nn.Module):
         return twin
 
 
+DOCUMENTATION = """A `torch.nn.{name}` that runs on fastseq's kernels.
+
+Everything but the computation is PyTorch's: arguments, methods, parameters, state dicts, errors.
+
+Examples
+--------
+>>> import torch
+>>> import fastseq.torch
+>>> module = fastseq.torch.{name}(3, 4)
+>>> isinstance(module, torch.nn.{name})
+True
+>>> list(module.state_dict()) == list(torch.nn.{name}(3, 4).state_dict())
+True
+"""
+
+
 def _class_on_kernels(torch_class: type[nn.Module]) -> Any:
     """A subclass of a module of PyTorch that differs in nothing but the computation.
 
@@ -108,7 +124,7 @@ def _class_on_kernels(torch_class: type[nn.Module]) -> Any:
         "forward": _on_kernels(torch_class.forward),
         "__module__": torch_class.__module__,
         "__qualname__": torch_class.__qualname__,
-        "__doc__": torch_class.__doc__,
+        "__doc__": DOCUMENTATION.format(name=torch_class.__name__),
     }
     return _EqualToTorch(torch_class.__name__, (_OnKernels, torch_class), contents)
 
@@ -138,6 +154,14 @@ def patch(model: nn.Module) -> int:
     -------
     int
         How many modules have changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> model = torch.nn.Sequential(torch.nn.GRU(3, 4), torch.nn.Identity())
+    >>> fastseq.torch.patch(model)
+    1
     """
     found = [m for m in model.modules() if id(type(m)) in _OURS]
     for module in found:
@@ -157,6 +181,15 @@ def unpatch(model: nn.Module) -> int:
     -------
     int
         How many modules have changed.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> layer = fastseq.torch.GRU(3, 4)
+    >>> fastseq.torch.unpatch(layer)
+    1
+    >>> fastseq.torch.unpatch(layer)
+    0
     """
     found = [m for m in model.modules() if "torch_class" in vars(type(m))]
     for module in found:
@@ -175,6 +208,14 @@ def enable() -> None:
 
     It replaces PyTorch's functions, so that it also acts on modules of derived classes and on code
     that hands weights to these functions by itself.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.enable()
+    >>> fastseq.torch.is_enabled()
+    True
+    >>> fastseq.torch.disable()
     """
     for place in _PLACES:
         for name, function in FUNCTIONS.items():
@@ -182,7 +223,15 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Undo `enable`; models that are patched stay so."""
+    """Undo `enable`; models that are patched stay so.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.disable()
+    >>> fastseq.torch.is_enabled()
+    False
+    """
     for place in _PLACES:
         for name in FUNCTIONS:
             setattr(place, name, getattr(NATIVE, name))
@@ -194,15 +243,29 @@ def is_enabled() -> bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.is_enabled()
+    False
     """
     return torch.lstm is FUNCTIONS["lstm"]
 
 
 @contextmanager
 def enabled() -> Iterator[None]:
-    """`enable` for the duration of a block.
+    """Enable for the duration of a block.
 
-    It acts on all threads of the process.
+    It acts on all threads of the process, as `enable` does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> gru = torch.nn.GRU(3, 4)
+    >>> with fastseq.torch.enabled():
+    ...     y, h_n = gru(torch.ones(5, 2, 3))
     """
     before = is_enabled()
     enable()

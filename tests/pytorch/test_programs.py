@@ -445,7 +445,7 @@ def test_hooks_and_optimizers(on_kernels):
             loss.backward()
             return loss
 
-        results.append((float(optimizer.step(closure)), len(seen), seen[0]))
+        results.append((float(optimizer.step(closure).detach()), len(seen), seen[0]))
     assert results[0][1] == results[1][1]
     torch.testing.assert_close(results[1][2], results[0][2])
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
