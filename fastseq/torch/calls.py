@@ -79,7 +79,8 @@ class Inputs(NamedTuple):
 
 def numbers(tensor: Tensor) -> np.ndarray:
     """The numbers of a tensor, in place."""
-    return tensor.detach().numpy()
+    array: np.ndarray = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+    return array
 
 
 def readable(array: np.ndarray) -> np.ndarray:
@@ -113,8 +114,8 @@ def with_layers(call: Call, state: Tensor) -> np.ndarray:
 
 def initial_states(call: Call, inputs: Inputs) -> tuple[np.ndarray, np.ndarray | None]:
     """h0 and c0 as `Stack` takes them."""
-    h0, c0 = inputs.h0, inputs.c0
-    return readable(with_layers(call, h0)), None if c0 is None else readable(with_layers(call, c0))
+    h0 = readable(with_layers(call, inputs.h0))
+    return h0, None if inputs.c0 is None else readable(with_layers(call, inputs.c0))
 
 
 def empty_like_x(call: Call, x: Tensor, width: int) -> Tensor:

@@ -63,8 +63,9 @@ def _dispatch(
     if obstacle is not None:
         return getattr(NATIVE, name)(*args, **keywords)
     _share_threads()
-    weights = [w if w.is_contiguous() else w.contiguous() for w in inputs.weights]
-    outputs = run(call, network, inputs._replace(weights=weights))
+    if not all(w.is_contiguous() for w in inputs.weights):
+        inputs = inputs._replace(weights=[w.contiguous() for w in inputs.weights])
+    outputs = run(call, network, inputs)
     if call.single_step and not cell.has_c:
         return outputs[1]
     return tuple(out for out in outputs if out is not None)

@@ -99,7 +99,7 @@ def _stack(call: Call, weights: Sequence[Tensor]) -> Stack:
 
 
 def tensor_obstacle(tensor: Tensor) -> str | None:
-    """What keeps kernels from reading a tensor."""
+    """What keeps kernels from reading a tensor of some type of numbers."""
     if type(tensor) not in PLAIN:
         return f"a tensor of type {type(tensor).__name__}"
     if not tensor.is_cpu:
@@ -142,14 +142,16 @@ class _Known:
 
     def is_of(self, weights: Sequence[Tensor]) -> bool:
         """Whether these are the weights, where they were and as they were."""
-        return all(
-            ref() is weight
-            and weight.data_ptr() == address
-            and weight.shape == shape
-            and weight.dtype == dtype
-            and weight.is_contiguous()
-            for weight, (ref, address, shape, dtype) in zip(weights, self.places, strict=True)
-        )
+        for weight, (ref, address, shape, dtype) in zip(weights, self.places, strict=True):
+            if not (
+                ref() is weight
+                and weight.data_ptr() == address
+                and weight.shape == shape
+                and weight.dtype == dtype
+                and weight.is_contiguous()
+            ):
+                return False
+        return True
 
 
 _known: dict[tuple[int, ...], _Known] = {}  # by the identities of parameters
