@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .. import nn
 from .package import OnnxError
 from .rnn_nodes import RNN_KINDS, recurrent_layer
-from .steps import NONE, EmbeddingStep, LayerStep, RecurrentStep, Values
+from .steps import NONE, EmbeddingStep, LayerStep, RecurrentStep, Step, Values
 
 Array = np.ndarray
 
@@ -59,6 +59,7 @@ class LayerBuilder:
     def __init__(self, constants: Values, reserved: set[str]) -> None:
         self.layers: dict[str, nn.Module] = {}
         self._constants, self._reserved = constants, reserved
+        self._sources: dict[str, tuple[Any, ...]] = {}  # what a layer is made of, by its name
         self._products: dict[int, LayerStep] = {}  # they may get a bias; by output
         self._makers: dict[str, Callable[[Node], LayerStep | None]] = {
             "Dropout": self._dropout,
@@ -82,7 +83,8 @@ class LayerBuilder:
             raise OnnxError(f"expected X, W, R, up to {most} inputs and up to {states} outputs")
         x, w, r, b, lengths, h0, c0, p = node.inputs + (NONE,) * (8 - given)
         weights = [self._constant(*pair) for pair in zip("WRBP", (w, r, b, p), strict=True)]
-        name = self._add(node, recurrent_layer(node.op, node.attributes, weights))
+        layer = recurrent_layer(node.op, node.attributes, weights)
+        name = self._add(node, layer, node.op, w, r, b, node.attributes.get("activations"))
         return RecurrentStep(
             node.label,
             (x, lengths, h0, c0),
@@ -121,7 +123,8 @@ class LayerBuilder:
             return None
         layer = nn.Embedding(*table.shape, dtype=table.dtype)
         layer.load_state_dict({"weight": table})
-        return EmbeddingStep(node.label, node.inputs[1:], node.outputs, self._add(node, layer))
+        name = self._add(node, layer, node.op, node.inputs[0])
+        return EmbeddingStep(node.label, node.inputs[1:], node.outputs, name)
 
     def _matmul(self, node: Node) -> LayerStep | None:
         weight = self._matrix(node, 1)
@@ -159,7 +162,8 @@ class LayerBuilder:
 
     def _linear(self, node: Node, weight: Array, bias: Array | None) -> LayerStep:
         """The step of x @ weightᵀ + bias."""
-        name = self._add(node, _linear(weight, bias))
+        slots = (*node.inputs[1:], NONE)[:2]
+        name = self._add(node, _linear(weight, bias), node.attributes.get("transB"), *slots)
         step = LayerStep(node.label, node.inputs[:1], node.outputs[:1], name)
         if bias is None and node.used_once:
             self._products[node.outputs[0]] = step
@@ -175,19 +179,30 @@ class LayerBuilder:
                 layer: Any = self.layers[step.child]
                 if _is_bias(bias, layer.weight.data):
                     self.layers[step.child] = _linear(layer.weight.data, bias)
+                    self._sources[step.child] = (*self._sources[step.child][:-1], other)
                     step.outputs = node.outputs
                     del self._products[source]
                     return True
         return False
 
-    def _add(self, node: Node, layer: nn.Module) -> str:
-        """Store a layer under a name like its node's."""
+    def share(self, steps: Iterable[Step]) -> None:
+        """Let steps whose layers are made of the same constants share the first one's layer."""
+        first: dict[tuple[Any, ...], str] = {}
+        for step in steps:
+            if isinstance(step, LayerStep) and self._sources[step.child]:
+                name = first.setdefault(self._sources[step.child], step.child)
+                if name != step.child:
+                    del self.layers[step.child]
+                    step.child = name
+
+    def _add(self, node: Node, layer: nn.Module, *source: Any) -> str:
+        """Store a layer under a name like its node's; `source` are the constants it is made of."""
         name = unique = layer_name(node.name, node.op, type(layer).__name__)
         count = 0
         while unique in self.layers or unique in self._reserved:
             count += 1
             unique = f"{name}_{count}"
-        self.layers[unique] = layer
+        self.layers[unique], self._sources[unique] = layer, source
         return unique
 
 

@@ -16,7 +16,7 @@ from .graph import Graph, GraphModule, Port, run_step
 from .layers import LayerBuilder, Node
 from .package import DOMAINS, DTYPES, OnnxError
 from .reading import attributes, opset, read_model, tensor
-from .steps import NONE, Branch, Call, Step, Values
+from .steps import NONE, Branch, Call, Step, Values, walk
 from .table import OPERATORS
 
 Array = np.ndarray
@@ -95,6 +95,7 @@ class _Loader:
         for value in given:
             scope[value.name] = self._slot()
         steps = self._body(graph, scope)
+        self._builder.share(walk(steps))
         outputs = tuple(_known(value.name, scope) for value in graph.output)
         if not outputs:
             raise OnnxError("graph: expected outputs, got none")

@@ -83,6 +83,33 @@ def _gather(dy: Array, y: Array, x: Array, indices: Array, *, axis: int = 0) -> 
     return (dx,)
 
 
+@operator("GatherElements")
+def gather_elements(x: Array, indices: Array, *, axis: int = 0) -> Array:
+    return np.take_along_axis(x, indices, axis)
+
+
+@gradient("GatherElements")
+def _gather_elements(
+    dy: Array, y: Array, x: Array, indices: Array, *, axis: int = 0
+) -> tuple[Array]:
+    dx = np.zeros_like(x)
+    places = list(np.indices(indices.shape))
+    places[axis] = indices
+    np.add.at(dx, tuple(places), dy)
+    return (dx,)
+
+
+@operator("ScatterElements")
+def scatter_elements(
+    x: Array, indices: Array, updates: Array, *, axis: int = 0, reduction: str = "none"
+) -> Array:
+    if reduction != "none":
+        raise ValueError(f"reduction: expected none, got {reduction!r}")
+    y = x.copy()
+    np.put_along_axis(y, indices, updates, axis)
+    return y
+
+
 def _slices(x: Array, starts: Any, ends: Any, axes: Any, steps: Any) -> tuple[slice, ...]:
     begins, stops = integers(starts), integers(ends)
     along = range(len(begins)) if axes is None else integers(axes)
@@ -126,6 +153,27 @@ def _cut(
         begins, stops, along = starts, ends, axes
     dx[_slices(x, begins, stops, along, strides)] = dy
     return (dx,)
+
+
+@operator("TopK")
+def top_k(
+    x: Array,
+    k: Array,
+    *,
+    axis: int = -1,
+    largest: int = 1,
+    sorted: int = 1,
+    output_count: int = 2,
+) -> tuple[Array, ...]:
+    count = int(k.reshape(()))
+    if not 0 <= count <= x.shape[axis]:
+        raise ValueError(f"k: expected 0 to {x.shape[axis]}, got {count}")
+    # Of equal values the one with the lower index comes first.
+    order = np.argsort(np.flip(x, axis) if largest else x, axis=axis, kind="stable")
+    if largest:
+        order = x.shape[axis] - 1 - np.flip(order, axis)
+    indices = np.take(order, np.arange(count), axis)
+    return (np.take_along_axis(x, indices, axis), indices)[:output_count]
 
 
 def _bounds(sizes: Any, count: int, length: int) -> list[int]:
