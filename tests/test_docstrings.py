@@ -29,6 +29,7 @@ PUBLIC = (
     "fastseq.nn",
     "fastseq.nn.init",
     "fastseq.nn.utils",
+    "fastseq.onnx",
     "fastseq.optim",
     "fastseq.optim.schedules",
     "fastseq.reproduce.run",
@@ -119,6 +120,8 @@ MODULES = [
 
 @pytest.mark.parametrize("name", ["fastseq", *MODULES])
 def test_examples_are_true(name, tmp_path, monkeypatch):
+    if name.startswith("fastseq.onnx"):
+        pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FASTSEQ_CACHE", raising=False)
     failed, _ = doctest.testmod(importlib.import_module(name))

@@ -20,9 +20,9 @@ Examples
 True
 """
 
-from .export import export
+from .exporter import export
 from .graph import GraphModule, Port
-from .load import load
+from .loader import load
 from .package import OnnxError
 
 __all__ = ["GraphModule", "OnnxError", "Port", "export", "load"]

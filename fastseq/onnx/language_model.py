@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from ..lm import LanguageModel
+from ..lm.sampling import start_token
 from .builder import Builder, Value
 from .rnn_export import Rnn, export_rnn
 
@@ -23,7 +24,7 @@ def language_model(lm: LanguageModel) -> tuple[Builder, dict[str, str]]:
     Builder
         Inputs ids (B,), h and c (L, B, H); outputs log_probs (B, V), h_n, c_n.
     dict of str to str
-        Vocabulary, configuration and the state before a text.
+        Vocabulary, configuration, the token and the state before a text.
     """
     b, config, weights = Builder(lm.dtype), lm.config, lm.state_dict()
     ids = b.input("ids", ("batch",), np.dtype(np.int64))
@@ -60,7 +61,11 @@ def _log_probs(b: Builder, lm: LanguageModel, weights: dict[str, np.ndarray], to
 
 
 def _facts(lm: LanguageModel) -> dict[str, str]:
-    facts = {"vocabulary": lm.vocabulary.to_json(), "model": lm.config.to_json()}
+    facts = {
+        "vocabulary": lm.vocabulary.to_json(),
+        "model": lm.config.to_json(),
+        "start_token": str(start_token(lm.vocabulary)),
+    }
     if lm.start is not None:
         state = {k: a.tolist() for k, a in lm.start._asdict().items() if a is not None}
         facts["start"] = json.dumps(state)

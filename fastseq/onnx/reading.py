@@ -49,7 +49,20 @@ def read_model(path: str | os.PathLike[str]) -> Any:
         raise OnnxError("expected an ONNX model, got something else") from None
     if not model.HasField("graph") or not model.opset_import:
         raise OnnxError("expected an ONNX model, got something else")
+    _check_text(model)
     return _inlined(model) if model.functions else model
+
+
+def _check_text(message: Any) -> None:
+    """Refuse names and other text that are not UTF-8; protobuf gives bytes in their place."""
+    for field, value in message.ListFields():
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            single = isinstance(value, str | bytes) or hasattr(value, "ListFields")
+            for part in [value] if single else value:
+                if isinstance(part, bytes):
+                    raise OnnxError(f"{field.name}: expected text, got {part[:40]!r}")
+                if not isinstance(part, str):
+                    _check_text(part)
 
 
 def _inlined(model: Any) -> Any:

@@ -9,7 +9,7 @@ from fastseq.lm import LanguageModel
 
 pytest.importorskip("onnx")
 
-from fastseq.onnx import export, load  # noqa: E402
+from fastseq.onnx import export, load
 
 
 def test_the_file_is_that_of_the_library(fastseq, model, tmp_path):
@@ -21,7 +21,7 @@ def test_the_file_is_that_of_the_library(fastseq, model, tmp_path):
     assert size == 3
     assert out.startswith("a.onnx, ")
     assert "inputs     ids (batch) int64, h (1, batch, 8) float32, c (1, batch, 8) float32" in out
-    assert "metadata   vocabulary, model, start" in out
+    assert "metadata   vocabulary, model, start_token, start" in out
 
 
 def test_json(fastseq, model):

@@ -47,7 +47,8 @@ EXAMPLES = [
     ("Concat", (A, A[:, :1]), {"axis": 1}),
     ("Expand", (A[:, :1], np.array([2, 1, 3, 1])), {}),
     ("ReverseSequence", (A, np.array([2, 1, 2])), {}),
-    *(("MatMul", pair, {}) for pair in ((A, A[0].T), (A, A[0, 0]), (A[0, :, 0], A), (A, A[:1].swapaxes(1, 2)))),
+    *(("MatMul", pair, {}) for pair in ((A, A[0].T), (A, A[0, 0]), (A[0, :, 0], A),
+                                        (A, A[:1].swapaxes(1, 2)))),
     *(("Gemm", (A[0].T if ta else A[0], A[1] if tb else A[1].T, ONES),
        {"alpha": 0.5, "beta": 2.0, "transA": ta, "transB": tb}) for ta in (0, 1) for tb in (0, 1)),
     ("BatchNormalization", (A, ONES * 2, ONES, ONES, ONES * 3), {}),
@@ -90,16 +91,18 @@ def test_gradients_are_those_of_finite_differences(name, inputs, attributes, rng
 
 # -- whole models ------------------------------------------------------------------------------
 
-T, B, I, H = 5, 3, 3, 4
+T, B, INPUTS, H = 5, 3, 3, 4
 
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_a_loaded_layer_has_the_gradients_of_the_first(kind, batch_first, lengths, tmp_path, rng):
-    layer = kind(I, H, num_layers=2, bidirectional=True, batch_first=batch_first, dtype="float64")
+    layer = kind(
+        INPUTS, H, num_layers=2, bidirectional=True, batch_first=batch_first, dtype="float64"
+    )
     again = round_trip(layer, tmp_path, states=True, lengths=lengths).train()
-    x = rng.standard_normal((B, T, I) if batch_first else (T, B, I))
+    x = rng.standard_normal((B, T, INPUTS) if batch_first else (T, B, INPUTS))
     states = [rng.standard_normal((4, B, H)) for _ in range(1 + (kind is nn.LSTM))]
     count = [np.array([3, 5, 1])] if lengths else []
     y = flat(layer(x, tuple(states) if kind is nn.LSTM else states[0], *count))
@@ -114,7 +117,7 @@ def test_a_loaded_layer_has_the_gradients_of_the_first(kind, batch_first, length
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 def test_one_direction_of_a_graph_is_that_of_pytorch(direction, tmp_path, rng):
     torch = pytest.importorskip("torch")
-    layer = nn.GRU(I, H, dtype="float64")
+    layer = nn.GRU(INPUTS, H, dtype="float64")
     round_trip(layer, tmp_path)
     proto = model([], {}, [])
     proto.ParseFromString((tmp_path / "model.onnx").read_bytes())
@@ -123,9 +126,9 @@ def test_one_direction_of_a_graph_is_that_of_pytorch(direction, tmp_path, rng):
             if attribute.name == "direction":
                 attribute.s = direction.encode()
     again = loaded(proto, tmp_path).train()
-    twin = torch.nn.GRU(I, H, dtype=torch.float64)
+    twin = torch.nn.GRU(INPUTS, H, dtype=torch.float64)
     twin.load_state_dict({k: torch.tensor(v) for k, v in layer.state_dict().items()})
-    x = rng.standard_normal((T, B, I))
+    x = rng.standard_normal((T, B, INPUTS))
     tensor = torch.tensor(x[::-1].copy() if direction == "reverse" else x, requires_grad=True)
     y, h = twin(tensor)
     back = (lambda a: a[::-1]) if direction == "reverse" else (lambda a: a)

@@ -10,7 +10,7 @@ import fastseq.onnx
 from fastseq import nn
 from fastseq.onnx import OnnxError, export, load
 
-T, B, I, H = 6, 3, 3, 4
+T, B, INPUTS, H = 6, 3, 3, 4
 LENGTHS = np.array([4, 6, 1])
 CELLS = [
     (nn.LSTM, {}), (nn.LSTM, {"proj_size": 2}), (nn.GRU, {}), (nn.RNN, {}),
@@ -25,12 +25,12 @@ CALLS = list(itertools.product([False, True], [False, True]))  # lengths, states
 
 def make(cell, options, dtype=np.float32):
     kind, own = cell
-    return kind(I, H, **own, **options, dtype=dtype, seed=3).eval()
+    return kind(INPUTS, H, **own, **options, dtype=dtype, seed=3).eval()
 
 
 def arguments(layer, lengths, states, rng):
     """Arguments of the layer, and the same as the graph's inputs."""
-    shape = (B, T, I) if layer.batch_first else (T, B, I)
+    shape = (B, T, INPUTS) if layer.batch_first else (T, B, INPUTS)
     inputs = {"x": rng.standard_normal(shape).astype(layer.dtype)}
     K = layer.num_layers * (1 + layer.bidirectional)
     given = [rng.standard_normal((K, B, size)).astype(layer.dtype)
@@ -83,7 +83,7 @@ def test_files_satisfy_the_checker(cell, tmp_path):
 
 def test_one_node_for_each_layer(tmp_path):
     path = tmp_path / "model.onnx"
-    export(nn.GRU(I, H, num_layers=3, bidirectional=True, dropout=0.25), path)
+    export(nn.GRU(INPUTS, H, num_layers=3, bidirectional=True, dropout=0.25), path)
     names = [node.op_type for node in onnx.load(path).graph.node]
     assert names.count("GRU") == 3
     assert names.count("Dropout") == 2

@@ -3,6 +3,7 @@
 import importlib
 import pickle
 import pkgutil
+from contextlib import suppress
 from copy import deepcopy
 
 import hypothesis
@@ -39,7 +40,7 @@ def cases(operators):
 
 
 def with_constant_weights(proto, arrays):
-    """A model and its inputs; weights of recurrent nodes become constants, as they are in files."""
+    """A model and its inputs; weights of recurrent nodes become constants, as in files."""
     proto, inputs = deepcopy(proto), {}
     given = list(proto.graph.input)
     del proto.graph.input[:]
@@ -91,14 +92,14 @@ def test_cases_of_operators_pass_or_are_refused_by_name(tmp_path):
 
 # -- recurrent nodes ---------------------------------------------------------------------------
 
-I, H = 3, 4
+INPUTS, H = 3, 4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def recurrent(op, D=1, given=("W", "R"), outputs=("Y",), dtype=np.float32, opset=17, **attributes):
     """A model of one recurrent node."""
     rng = np.random.default_rng(0)
-    shapes = {"W": (D, GATES[op] * H, I), "R": (D, GATES[op] * H, H), "B": (D, 8 * H),
+    shapes = {"W": (D, GATES[op] * H, INPUTS), "R": (D, GATES[op] * H, H), "B": (D, 8 * H),
               "P": (D, 3 * H)}  # fmt: skip
     weights = {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items() if n in given}
     names = ["X", "W", "R", "B" if "B" in given else "", "lengths" if "lengths" in given else "",
@@ -110,7 +111,7 @@ def recurrent(op, D=1, given=("W", "R"), outputs=("Y",), dtype=np.float32, opset
     if op == "GRU":
         attributes.setdefault("linear_before_reset", 1)
     node = helper.make_node(op, names, list(outputs), name="rnn", **attributes)
-    sample = {"X": np.zeros((1, 1, I), dtype)}
+    sample = {"X": np.zeros((1, 1, INPUTS), dtype)}
     sample |= {n: np.zeros((1, 1, 1), dtype) for n in ("h0", "c0") if n in given}
     if "lengths" in given:
         sample["lengths"] = np.zeros(1, np.int32)
@@ -153,7 +154,7 @@ def test_recurrent_nodes_are_those_of_onnxruntime(op, given, direction, opset, t
     D = 1 + (direction == "bidirectional")
     outputs = ("Y", "Y_h", "Y_c") if op == "LSTM" else ("Y", "Y_h")
     proto = recurrent(op, D, given, outputs, opset=opset, direction=direction)
-    inputs = {"X": rng.standard_normal((5, 3, I)), "h0": rng.standard_normal((D, 3, H)),
+    inputs = {"X": rng.standard_normal((5, 3, INPUTS)), "h0": rng.standard_normal((D, 3, H)),
               "c0": rng.standard_normal((D, 3, H)), "lengths": np.array([2, 5, 1])}  # fmt: skip
     inputs = {name: array.astype(np.int32 if name == "lengths" else np.float32)
               for name, array in inputs.items() if name in ("X", *given)}  # fmt: skip
@@ -223,9 +224,9 @@ def test_nodes_with_the_same_weights_share_a_layer(tmp_path):
 
 
 def test_a_module_can_be_copied_and_pickled(tmp_path, rng):
-    export(nn.LSTM(I, H, bidirectional=True), tmp_path / "model.onnx")
+    export(nn.LSTM(INPUTS, H, bidirectional=True), tmp_path / "model.onnx")
     module = load(tmp_path / "model.onnx")
-    x = rng.standard_normal((5, 2, I)).astype(np.float32)
+    x = rng.standard_normal((5, 2, INPUTS)).astype(np.float32)
     for other in (deepcopy(module), pickle.loads(pickle.dumps(module))):
         agree(other(x), module(x))
         other.lstm.weight_ih_l0.data += 1
@@ -287,8 +288,8 @@ def test_a_node_that_fails_is_named_and_leaves_no_call_behind(tmp_path):
 
 
 def small_file(path):
-    layers = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2), nn.Dropout(0.5))
-    export(layers, path, metadata={"a": "b"})
+    layers = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2), nn.Dropout(0.5), nn.GRU(2, 2))
+    export(layers, path, metadata={"a": "b"}, lengths=True)
     return path.read_bytes()
 
 
@@ -296,7 +297,9 @@ def small_file(path):
 def test_other_files_are_refused(content, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(OnnxError, match="model.onnx: expected an ONNX model, got something else"):
+    with pytest.raises(
+        OnnxError, match=r"model\.onnx: expected an ONNX model, got something else"
+    ):
         load(path)
 
 
@@ -315,11 +318,11 @@ def test_damaged_files_raise_one_kind_of_error(data, tmp_path):
         content[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([None, len(content) // 2]))
     path.write_bytes(content[:cut])
-    try:
+    with suppress(OnnxError):
         module = load(path)
-        module(*[np.zeros((2, 2)[: len(p.shape or ())], p.dtype) for p in module.inputs])
-    except (OnnxError, TypeError, ValueError) as error:
-        assert str(error)
+        inputs = [np.zeros((2, 2)[: len(p.shape or ())], p.dtype) for p in module.inputs]
+        with suppress(TypeError, ValueError):  # sizes and types that the damage has changed
+            module(*inputs)
 
 
 def external(tmp_path, **entries):

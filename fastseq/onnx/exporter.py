@@ -40,9 +40,9 @@ def export(
     `Sequential` their names begin with the layer's place, as in ``1.h0``.
 
     A language model becomes one step: inputs ``ids`` (B,), ``h`` and for an LSTM ``c`` of shape
-    (L, B, H); outputs ``log_probs`` (B, V), ``h_n`` and ``c_n``. The model's metadata hold its
-    ``vocabulary``, its configuration ``model``, and, for a model that has learnt one, the state
-    ``start`` before a text, as JSON.
+    (L, B, H); outputs ``log_probs`` (B, V), ``h_n`` and ``c_n``. The model's metadata hold, as
+    JSON, its ``vocabulary``, its configuration ``model``, the ``start_token`` that is read before
+    a text, and, for a model that has learnt one, the state ``start`` before that token.
 
     Parameters
     ----------
