@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._version import __version__
-from .package import IR_VERSION, NUMBERS, OPSET, import_onnx
+from .graph import Port
+from .package import IR_VERSION, NEWER_IR_VERSION, NUMBERS, OPSET, import_onnx
 
 Size = int | str  # of an axis, or its name
 
@@ -29,16 +30,28 @@ class Builder:
         Of all real numbers.
     lengths, states : bool
         Whether recurrent layers read the lengths of sequences and their initial states.
+    opset : int
+        Version of the operators.
+    reserved : collection of str
+        Names of inputs and outputs that no other value may have.
     """
 
-    def __init__(self, dtype: np.dtype[Any], lengths: bool = False, states: bool = False) -> None:
+    def __init__(
+        self,
+        dtype: np.dtype[Any],
+        lengths: bool = False,
+        states: bool = False,
+        opset: int = OPSET,
+        reserved: Collection[str] = (),
+    ) -> None:
         self._onnx = import_onnx()
-        self.dtype, self.states = dtype, states
+        self.dtype, self.states, self.opset = dtype, states, opset
+        self._reserved = reserved
         self._lengths: str | None = "" if lengths else None
         self._nodes: list[Any] = []
         self._weights: dict[str, Any] = {}
         self._inputs: list[Any] = []
-        self._results: list[tuple[Value, str]] = []  # value, name of the output
+        self._results: list[Any] = []
         self._names: set[str] = set()
 
     def node(
@@ -67,7 +80,9 @@ class Builder:
     def _free(self, name: str) -> str:
         """A name like this one that no node has."""
         unique, n = name, 0
-        while unique in self._names:
+        while unique in self._names or any(
+            other.startswith(f"{unique}_output_") for other in self._reserved
+        ):
             n += 1
             unique = f"{name}_{n}"
         self._names.add(unique)
@@ -96,25 +111,42 @@ class Builder:
             (self._lengths,) = self.node("Cast", [given.name], to=6)
         return self._lengths or ""
 
+    def port(self, port: Port) -> None:
+        """Add an input of a graph that has been read."""
+        self._inputs.append(self._described(port.name, port.shape, port.dtype))
+
     def output(self, value: Value, name: str) -> None:
         """Make a value an output under this name."""
-        self._results.append((value, name))
+        self.result(value.name, Port(name, self.dtype, value.shape))
 
-    def _described(self, name: str, shape: Sequence[Size], dtype: np.dtype[Any]) -> Any:
-        return self._onnx.helper.make_tensor_value_info(name, NUMBERS[dtype], list(shape))
+    def result(self, value: str, port: Port) -> None:
+        """Make a value an output."""
+        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [port.name]))
+        self._results.append(self._described(port.name, port.shape, port.dtype))
+
+    def _described(
+        self, name: str, shape: Sequence[Size | None] | None, dtype: np.dtype[Any]
+    ) -> Any:
+        sizes = None if shape is None else list(shape)
+        return self._onnx.helper.make_tensor_value_info(name, NUMBERS[dtype], sizes)
+
+    def branch(self, write: Callable[[], Sequence[str]]) -> Any:
+        """A graph of the nodes that a function adds; it returns the names of the results."""
+        outer, self._nodes = self._nodes, []
+        names = write()
+        results = [self._onnx.helper.make_empty_tensor_value_info(name) for name in names]
+        graph = self._onnx.helper.make_graph(self._nodes, "branch", [], results)
+        self._nodes = outer
+        return graph
 
     def model(self, metadata: Mapping[str, str]) -> Any:
-        """The whole as a ModelProto, which ONNX's checker has accepted."""
-        helper = self._onnx.helper
-        for value, name in self._results:
-            self._nodes.append(helper.make_node("Identity", [value.name], [name]))
-        outputs = [self._described(name, value.shape, self.dtype) for value, name in self._results]
-        weights = list(self._weights.values())
-        graph = helper.make_graph(self._nodes, "fastseq", self._inputs, outputs, weights)
+        """The whole as a ModelProto."""
+        helper, weights = self._onnx.helper, list(self._weights.values())
+        graph = helper.make_graph(self._nodes, "fastseq", self._inputs, self._results, weights)
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", self.opset)],
+            ir_version=IR_VERSION if self.opset <= OPSET else NEWER_IR_VERSION,
             producer_name="fastseq",
             producer_version=__version__,
         )

@@ -12,6 +12,8 @@ from .. import nn
 from ..lm import LanguageModel
 from ..storage.files import atomic_file
 from .builder import Builder, Value
+from .graph import GraphModule
+from .graph_export import graph
 from .language_model import language_model
 from .modules import default_shape, dtype_of, leaves, root_name, write
 from .package import OnnxError
@@ -39,6 +41,8 @@ def export(
     are ``h0`` and ``c0``, and the final states ``h_n`` and ``c_n`` are further outputs; inside a
     `Sequential` their names begin with the layer's place, as in ``1.h0``.
 
+    A `GraphModule` keeps inputs, outputs and the version of its operators.
+
     A language model becomes one step: inputs ``ids`` (B,), ``h`` and for an LSTM ``c`` of shape
     (L, B, H); outputs ``log_probs`` (B, V), ``h_n`` and ``c_n``. The model's metadata hold, as
     JSON, its ``vocabulary``, its configuration ``model``, the ``start_token`` that is read before
@@ -47,8 +51,8 @@ def export(
     Parameters
     ----------
     module : Module
-        An `RNN`, `LSTM`, `GRU` or another layer of `fastseq.nn`, a `Sequential` of them, or a
-        `LanguageModel`.
+        An `RNN`, `LSTM`, `GRU` or another layer of `fastseq.nn`, a `Sequential` of them, a
+        `LanguageModel`, or what `load` has returned, with its present weights.
     path : path-like
         File to write.
     lengths : bool
@@ -90,6 +94,11 @@ def export(
             raise OnnxError("lengths, states, input_shape: a language model takes none of them")
         b, facts = language_model(module)
         save(b.model(facts | dict(metadata or {})), path)
+        return
+    if isinstance(module, GraphModule):
+        if lengths or states or input_shape is not None:
+            raise OnnxError("lengths, states, input_shape: a graph keeps the inputs that it has")
+        save(graph(module).model(module.metadata | dict(metadata or {})), path)
         return
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected a Module, got {type(module).__name__}")

@@ -77,12 +77,15 @@ class Graph:
         By slot.
     inputs, outputs : tuple of int
         Slots.
+    opset : int
+        Version of the operators.
     """
 
     steps: list[Step]
     constants: Values
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    opset: int
 
 
 class _Call(NamedTuple):
@@ -115,6 +118,8 @@ class GraphModule(Module):
     inputs, outputs : tuple of Port
         Names, types and shapes.
     metadata : dict of str to str
+    graph : Graph
+        What it runs.
 
     Examples
     --------
@@ -141,7 +146,7 @@ class GraphModule(Module):
         metadata: dict[str, str],
     ) -> None:
         self.inputs, self.outputs, self.metadata = inputs, outputs, metadata
-        self._graph = graph
+        self.graph = graph
         self._pending = PendingCalls()
         for name, layer in layers.items():
             setattr(self, name, layer)
@@ -176,11 +181,11 @@ class GraphModule(Module):
         save = self.saves_for_backward()
         if save:  # the caller may overwrite its own
             arrays = [array.copy() for array in arrays]
-        values = self._graph.constants | dict(zip(self._graph.inputs, arrays, strict=True))
+        values = self.graph.constants | dict(zip(self.graph.inputs, arrays, strict=True))
         tape: list[Step] = []
         try:
             with np.errstate(all="ignore"):
-                self._execute(self._graph.steps, values, tape)
+                self._execute(self.graph.steps, values, tape)
         except Exception:
             for step in reversed(tape):
                 if isinstance(step, LayerStep):
@@ -189,7 +194,7 @@ class GraphModule(Module):
         if save:
             own = sum(array.nbytes for array in values.values())
             self._pending.push(_Call(tape, values), own)
-        results = [values[slot] for slot in self._graph.outputs]
+        results = [values[slot] for slot in self.graph.outputs]
         results = [array.copy() for array in results] if save else results
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -271,7 +276,7 @@ class GraphModule(Module):
             for index in reversed(range(len(call.tape))):
                 if index in wanted or isinstance(call.tape[index], LayerStep):
                     self._step_back(call.tape[index], grads, call.values)
-        result = [grads.get(slot) if needs_input_grad else None for slot in self._graph.inputs]
+        result = [grads.get(slot) if needs_input_grad else None for slot in self.graph.inputs]
         return result[0] if len(result) == 1 else tuple(result)
 
     def _output_gradients(
@@ -282,7 +287,7 @@ class GraphModule(Module):
                 f"grad_outputs: expected {len(self.outputs)} gradients, got {len(given)}"
             )
         grads: dict[int, Array] = {}
-        for port, slot, grad in zip(self.outputs, self._graph.outputs, given, strict=True):
+        for port, slot, grad in zip(self.outputs, self.graph.outputs, given, strict=True):
             if grad is None:
                 continue
             shape = values[slot].shape
@@ -300,7 +305,7 @@ class GraphModule(Module):
 
     def _differentiated(self, call: _Call, reached: set[int], inputs: bool) -> set[int]:
         """Places on the tape through which gradients flow: to a parameter, or to an input."""
-        live = {s for s in self._graph.inputs if inputs and _is_real(call.values[s])}
+        live = {s for s in self.graph.inputs if inputs and _is_real(call.values[s])}
         sources: list[bool] = []
         for step in call.tape:
             sources.append(isinstance(step, LayerStep) or not live.isdisjoint(step.inputs))

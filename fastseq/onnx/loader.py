@@ -21,7 +21,7 @@ from .table import OPERATORS
 
 Array = np.ndarray
 MAX_FOLDED = 1 << 28  # bytes of computed constants beyond those of the file
-RESERVED = {*dir(GraphModule), "inputs", "outputs", "metadata", "_graph", "_pending"}
+RESERVED = {*dir(GraphModule), "inputs", "outputs", "metadata", "graph", "_pending"}
 
 
 def load(path: str | os.PathLike[str]) -> GraphModule:
@@ -100,7 +100,9 @@ class _Loader:
         if not outputs:
             raise OnnxError("graph: expected outputs, got none")
         return GraphModule(
-            Graph(steps, self._constants, tuple(scope[v.name] for v in given), outputs),
+            Graph(
+                steps, self._constants, tuple(scope[v.name] for v in given), outputs, self._opset
+            ),
             self._builder.layers,
             tuple(map(_port, given)),
             tuple(map(_port, graph.output)),

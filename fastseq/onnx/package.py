@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 OPSET, IR_VERSION = 17, 8  # written; onnxruntime reads them since 1.12, of 2022
+NEWER_IR_VERSION = 10  # of models that have been read with a newer version of operators
 OPSETS = range(7, 29)  # read
 DOMAINS = ("", "ai.onnx")
 # By the numbers in TensorProto.DataType.

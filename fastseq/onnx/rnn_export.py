@@ -110,38 +110,60 @@ def _layer(
     b: Builder, rnn: Rnn, n: int, x: str, lengths: str, states: list[str]
 ) -> tuple[str, list[str]]:
     """One layer: its output (T, B, D·H), and its final states (D, B, ·)."""
-    cell, op = BY_NAME[rnn.cell], BY_NAME[rnn.cell].family.upper()
     name = ".".join(filter(None, [rnn.path, f"l{n}"]))
-    arrays = [_Direction(rnn, n, suffix) for suffix in ("", "_reverse")[: rnn.D]]
-    project = arrays[0].w_hr is not None
-    if project and states:
-        states = [_unprojected(b, rnn, name, arrays, states[0]), *states[1:]]
-    weights = [
-        b.weight(f"{name}.W", np.stack([a.w_ih for a in arrays])),
-        b.weight(f"{name}.R", np.stack([a.w_hh for a in arrays])),
-        b.weight(f"{name}.B", np.stack([a.bias for a in arrays])) if arrays[0].has_bias else "",
-    ]
-    inputs = [x, *weights, lengths, *states]
-    while not inputs[-1]:
-        inputs.pop()
-    options: dict[str, object] = {"linear_before_reset": 1} if op == "GRU" else {}
-    if rnn.cell == "rnn_relu":
-        options["activations"] = ["Relu"] * rnn.D
-    y, h, *c = b.node(
-        op, inputs, rnn.path, 2 + cell.has_c, hidden_size=rnn.hidden_size,
-        direction="bidirectional" if rnn.bidirectional else "forward", **options,
-    )  # fmt: skip
-    if project:
-        w_hr = [np.asarray(a.w_hr).T for a in arrays]  # (H, P)
-        factor = b.weight(f"{name}.projection", np.stack(w_hr))
+    w_hr = [rnn.weights.get(f"weight_hr_l{n}{suffix}") for suffix in ("", "_reverse")[: rnn.D]]
+    if w_hr[0] is not None and states:
+        states = [_unprojected(b, rnn, name, w_hr, states[0]), *states[1:]]
+    direction = "bidirectional" if rnn.bidirectional else "forward"
+    y, h, *c = rnn_node(b, rnn, n, [x, lengths, *states], direction)
+    if w_hr[0] is not None:
+        factor = b.weight(f"{name}.projection", np.stack([np.asarray(w).T for w in w_hr]))
         y, h = (b.node("MatMul", [value, factor], rnn.path)[0] for value in (y, h))
     (y,) = b.node("Transpose", [y], rnn.path, perm=[0, 2, 1, 3])
     (y,) = b.node("Reshape", [y, b.integers(0, 0, -1)], rnn.path)
     return y, [h, *c]
 
 
+def rnn_node(b: Builder, rnn: Rnn, n: int, inputs: list[str], direction: str) -> list[str]:
+    """The node of one layer.
+
+    Parameters
+    ----------
+    b : Builder
+    rnn : Rnn
+    n : int
+        Number of the layer.
+    inputs : list of str
+        X (T, B, I), sequence_lens, and initial states (D, B, H); empty for one that is left out.
+    direction : str
+        ONNX's word.
+
+    Returns
+    -------
+    list of str
+        Y (T, D, B, H), and the final states (D, B, H).
+    """
+    cell, op = BY_NAME[rnn.cell], BY_NAME[rnn.cell].family.upper()
+    name = ".".join(filter(None, [rnn.path, f"l{n}"]))
+    arrays = [_Direction(rnn, n, suffix) for suffix in ("", "_reverse")[: rnn.D]]
+    bias = [a.bias for a in arrays if a.bias is not None]
+    weights = [
+        b.weight(f"{name}.W", np.stack([a.w_ih for a in arrays])),
+        b.weight(f"{name}.R", np.stack([a.w_hh for a in arrays])),
+        b.weight(f"{name}.B", np.stack(bias)) if bias else "",
+    ]
+    names = [inputs[0], *weights, *inputs[1:]]
+    while not names[-1]:
+        names.pop()
+    options: dict[str, object] = {"linear_before_reset": 1} if op == "GRU" else {}
+    if rnn.cell == "rnn_relu":
+        options["activations"] = ["Relu"] * rnn.D
+    options |= {"hidden_size": rnn.hidden_size, "direction": direction}
+    return b.node(op, names, rnn.path, 2 + cell.has_c, **options)
+
+
 class _Direction:
-    """One direction's weights as ONNX takes them; w_hr is the projection or None."""
+    """One direction's weights as ONNX takes them."""
 
     def __init__(self, rnn: Rnn, n: int, suffix: str) -> None:
         def rows(name: str, factor: Array | None = None) -> Array:
@@ -152,19 +174,21 @@ class _Direction:
             blocks = np.split(array, len(order))
             return np.concatenate([blocks[place] for place in order])
 
-        self.w_hr = rnn.weights.get(f"weight_hr_l{n}{suffix}")
-        wide = None if self.w_hr is None else self.w_hr.astype(np.float64)
+        w_hr = rnn.weights.get(f"weight_hr_l{n}{suffix}")
+        wide = None if w_hr is None else w_hr.astype(np.float64)
         self.w_ih, self.w_hh = rows("weight_ih"), rows("weight_hh", wide)
-        self.has_bias = f"bias_ih_l{n}" in rnn.weights
-        if self.has_bias:
+        self.bias: Array | None = None
+        if f"bias_ih_l{n}" in rnn.weights:
             self.bias = np.concatenate([rows("bias_ih"), rows("bias_hh")])
 
 
-def _unprojected(b: Builder, rnn: Rnn, name: str, arrays: list[_Direction], state: str) -> str:
-    """States (D, B, H) that the projection maps to these of (D, B, P)."""
+def _unprojected(
+    b: Builder, rnn: Rnn, name: str, projections: list[Array | None], state: str
+) -> str:
+    """States (D, B, H) that the projections map to these of (D, B, P)."""
     factors = []
-    for a in arrays:
-        w_hr = np.asarray(a.w_hr, np.float64)  # (P, H)
+    for projection in projections:
+        w_hr = np.asarray(projection, np.float64)  # (P, H)
         if np.linalg.matrix_rank(w_hr) < len(w_hr):
             raise OnnxError(
                 f"{name}: weight_hr: expected independent rows, because the projection of the "

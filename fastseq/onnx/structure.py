@@ -93,7 +93,7 @@ def _gather_elements(
     dy: Array, y: Array, x: Array, indices: Array, *, axis: int = 0
 ) -> tuple[Array]:
     dx = np.zeros_like(x)
-    places = list(np.indices(indices.shape))
+    places: list[Array] = list(np.indices(indices.shape))
     places[axis] = indices
     np.add.at(dx, tuple(places), dy)
     return (dx,)

@@ -158,8 +158,10 @@ def test_recurrent_nodes_are_those_of_onnxruntime(op, given, direction, opset, t
               "c0": rng.standard_normal((D, 3, H)), "lengths": np.array([2, 5, 1])}  # fmt: skip
     inputs = {name: array.astype(np.int32 if name == "lengths" else np.float32)
               for name, array in inputs.items() if name in ("X", *given)}  # fmt: skip
-    got = loaded(proto, tmp_path)(**inputs)
-    agree(got, runtime(tmp_path / "model.onnx")(**inputs))
+    module, expected = loaded(proto, tmp_path), runtime(tmp_path / "model.onnx")(**inputs)
+    agree(module(**inputs), expected)
+    export(module, tmp_path / "again.onnx")
+    agree(runtime(tmp_path / "again.onnx")(**inputs), expected)
 
 
 # -- graphs ------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ def branches(condition, **constants):
 @pytest.mark.parametrize("value", [True, False])
 def test_a_branch_that_a_constant_chooses_is_inlined(value, tmp_path):
     module = loaded(branches([node("Not", "no", "condition")], no=np.array(not value)), tmp_path)
-    assert len(module._graph.steps) == 1
+    assert len(module.graph.steps) == 1
     agree([module(X)], runtime(tmp_path / "model.onnx")(x=X))
     assert [type(layer) for _, layer in module.named_children()] == [nn.Linear] * (not value)
 
@@ -207,7 +209,7 @@ def test_a_branch_that_an_input_chooses_is_taken_at_run_time(tmp_path):
 def test_constants_are_computed_once(tmp_path):
     nodes = [node("Transpose", "w", "wt"), node("Mul", "wt two", "v"), node("MatMul", "x v", "y")]
     module = loaded(model(nodes, {"x": X}, ["y"], w=X[:2], two=np.float32(2)), tmp_path)
-    assert len(module._graph.steps) == 1
+    assert len(module.graph.steps) == 1
     agree([module(X)], [X @ (2 * X[:2].T)])
     assert module.linear.weight.shape == (2, 4)
 
@@ -231,6 +233,48 @@ def test_a_module_can_be_copied_and_pickled(tmp_path, rng):
         agree(other(x), module(x))
         other.lstm.weight_ih_l0.data += 1
         assert not np.allclose(other(x)[0], module(x)[0])
+
+
+def test_what_has_been_read_and_trained_is_written_back(tmp_path):
+    rows = [node("Shape", "x", "s"), node("Gather", "s zero", "n"),
+            node("Equal", "n three", "condition")]  # fmt: skip
+    proto = branches(rows, zero=np.array(0), three=np.array(3))
+    proto.graph.node.extend([
+        node("Dropout", "y", "d"), node("Slice", "d zeros ends", "/linear/MatMul_output_0"),
+        node("ConstantOfShape", "s", "/z", value=numpy_helper.from_array(np.ones(1))),
+    ])  # fmt: skip
+    proto.graph.initializer.extend([numpy_helper.from_array(np.array([v] * 2), n)
+                                    for n, v in (("zeros", 0), ("ends", 2))])  # fmt: skip
+    proto.graph.output[0].name = "/linear/MatMul_output_0"
+    module = loaded(proto, tmp_path)
+    module.linear.weight.data *= 2
+    module.linear.bias.data += 1
+    export(module, tmp_path / "again.onnx", metadata={"trained": "yes"})
+    again = load(tmp_path / "again.onnx")
+    assert [name for name, _ in again.named_children()] == [
+        "linear_1",
+        "dropout",
+    ]  # "linear" is taken
+    assert again.metadata == {"trained": "yes"}
+    for x in (X, X[:2]):
+        for run in (again, lambda x: runtime(tmp_path / "again.onnx")(x=x)[0]):
+            agree([run(x)], [module(x)])
+    agree([module(X[:2])], [(2 * X[:2].sum(1, keepdims=True) + np.arange(1, 5))[:, :2]])
+    with pytest.raises(OnnxError, match="a graph keeps the inputs that it has"):
+        export(module, tmp_path / "again.onnx", lengths=True)
+
+
+def test_a_layout_with_sequences_first_is_written_back_for_others(tmp_path, rng):
+    proto = recurrent("LSTM", 2, ["W", "R", "h0", "c0"], ("Y", "Y_h", "Y_c"),
+                      direction="bidirectional", layout=1)  # fmt: skip
+    module = loaded(proto, tmp_path)
+    inputs = {"X": rng.standard_normal((3, 5, INPUTS)), "h0": rng.standard_normal((3, 2, H)),
+              "c0": rng.standard_normal((3, 2, H))}  # fmt: skip
+    inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
+    expected = module(**inputs)
+    assert [y.shape for y in expected] == [(3, 5, 2, H), (3, 2, H), (3, 2, H)]
+    export(module, tmp_path / "again.onnx")
+    agree(runtime(tmp_path / "again.onnx")(**inputs), expected)
 
 
 @pytest.mark.parametrize(("nodes", "message"), [
