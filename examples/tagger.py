@@ -51,7 +51,7 @@ def main():
         optimizer.zero_grad()
         logits = model(ids, lengths)
         # cross_entropy takes rows of logits: all positions, one after the other.
-        loss, grad = nn.cross_entropy(logits.reshape(-1, 2), tags.ravel(), IGNORED)
+        loss, grad = nn.cross_entropy(logits.reshape(-1, 2), tags.ravel(), ignore_index=IGNORED)
         model.backward(grad.reshape(logits.shape))
         optimizer.step()
         if step % 100 == 0:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         use_backend,
     )
     from .lm import LanguageModel
+    from .nn.generator import manual_seed
     from .nn.module import no_grad
     from .storage.serialization import load_file, save_file
     from .text import Corpus, Vocabulary
@@ -47,6 +48,7 @@ __all__ = [
     "get_backend",
     "get_num_threads",
     "load_file",
+    "manual_seed",
     "nn",
     "no_grad",
     "optim",
@@ -68,7 +70,15 @@ _MODULES = {
     "text": "text",
     "training": "training",
 }
-_HOMES = ("backend", "lm", "nn.module", "storage.serialization", "text", "training")
+_HOMES = (
+    "backend",
+    "lm",
+    "nn.generator",
+    "nn.module",
+    "storage.serialization",
+    "text",
+    "training",
+)
 
 if not TYPE_CHECKING:
 

@@ -29,6 +29,7 @@ PUBLIC = (
     "fastseq.nn",
     "fastseq.nn.init",
     "fastseq.nn.utils",
+    "fastseq.nn.utils.rnn",
     "fastseq.onnx",
     "fastseq.optim",
     "fastseq.optim.schedules",

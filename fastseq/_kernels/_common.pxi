@@ -52,6 +52,7 @@ cdef extern from "_gemm.h" nogil:
     const int L2_WEIGHT_BYTES "FS_L2_BYTES"
     const Py_ssize_t PANEL "NR"  # columns of a packed panel
     const int THIN "FS_THIN"  # rows for which a weight is read in place
+    const int SMALL_M "FS_SMALL_M"  # rows for which it is, where it is small and lies along them
 
     # data[m * row_stride + n * column_stride]
     ctypedef struct Matrix "fs_matrix":

@@ -84,13 +84,16 @@ cdef inline int require(object array, str name) except -1:
     return 0
 
 
-cdef int open_call(Recurrence *q, object call) except -1:
-    """Describe a call's arrays and check their shapes; steps and workspace come next."""
-    (id, x, weights, h0, c0, batch_sizes, q.reverse, y, h_n, c_n, saved) = call
+cdef int open_call(Recurrence *q, object call, bint writes) except -1:
+    """Describe a call's arrays and check their shapes; steps and workspace come next.
+
+    writes: whether its outputs are written.
+    """
+    (id, x, weights, h0, c0, batch_sizes, q.reverse, y, h_n, c_n, saved, resets) = call
     require(y, "y")
     require(h_n, "h_n")
     q.cell = cell_of(id)
-    q.y = as_matrix(y, "y", -1, -1, True)
+    q.y = as_matrix(y, "y", -1, -1, writes)
     q.N, q.P, q.B = q.y.rows, q.y.columns, len(h_n)
     if batch_sizes is None:
         q.T = q.N // q.B if q.B else 0
@@ -101,13 +104,13 @@ cdef int open_call(Recurrence *q, object call) except -1:
     q.x = as_matrix(x, "x", q.N, -1 if x is None else q.w_ih.columns)
     if q.cell.has_c:
         require(c_n, "c_n")
-    q.h_n = as_matrix(h_n, "h_n", q.B, q.P, True)
-    q.c_n = as_matrix(c_n, "c_n", q.B, q.H, True)
+    q.h_n = as_matrix(h_n, "h_n", q.B, q.P, writes)
+    q.c_n = as_matrix(c_n, "c_n", q.B, q.H, writes)
     q.h0, q.c0 = as_matrix(h0, "h0", q.B, q.P), as_matrix(c0, "c0", q.B, q.H)
     q.saves = saved is not None
     if q.saves:
         open_saved(q, saved)
-    return 0
+    return open_resets(q, resets)
 
 
 cdef int open_weights(Recurrence *q, object weights, bint reads_x) except -1:
@@ -150,12 +153,23 @@ cdef int open_saved(Recurrence *q, object saved) except -1:
     return 0
 
 
+cdef int open_resets(Recurrence *q, const uint8_t[::1] resets) except -1:
+    """Describe the rows of resets; none are as good as no array."""
+    q.resets = NULL
+    if resets is None:
+        return 0
+    expect(resets.shape[0], q.N, "resets: length")
+    if q.N and any_marked(&resets[0], q.N):
+        q.resets = &resets[0]
+    return 0
+
+
 cdef void choose_team(Recurrence *q) noexcept nogil:
     """Rows or columns, and how many threads."""
     cdef double work = <double> q.N * q.P * q.w_hh.rows
     cdef Py_ssize_t weight_bytes = q.w_hh.rows * q.P * <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t panels = units(min(q.H, q.P), PANEL)
-    q.in_place = q.T * q.B <= THIN
+    q.in_place = q.T * q.B <= THIN or q.T == 1 and q.B <= SMALL_M
     q.threads = thread_count(work, panels) if weight_bytes > WEIGHT_BYTES else 1
     q.by_columns = q.threads > 1
     if not q.by_columns:
@@ -184,7 +198,8 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
         size = packed_size(GH, q.P) if backward else q.cell.gates * packed_size(q.P, q.H)
         q.packed_hh = take_aligned(&end, size)
     if q.w_hr.data != NULL:
-        q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
+        if not q.in_place:
+            q.packed_hr = take_aligned(&end, max(packed_size(q.H, q.P), packed_size(q.P, q.H)))
         if backward:
             q.dh_total = take_matrix(&end, q.N, q.P)
             q.d_unprojected = take_matrix(&end, q.B, q.H)
@@ -203,6 +218,11 @@ cdef Py_ssize_t lay_out(Recurrence *q, real *memory, bint backward, bint gathers
     q.h_prev = Matrix(NULL, 0, 0, 0, 1)
     if gathers:
         q.h_prev = take_matrix(&end, q.N, q.P)
+    q.h_copy = q.c_copy = Matrix(NULL, 0, 0, 0, 1)
+    if q.resets != NULL:
+        q.h_copy = take_matrix(&end, (q.threads if q.by_columns else 1) * q.B, q.P)
+        if q.cell.has_c:
+            q.c_copy = take_matrix(&end, q.h_copy.rows, q.H)
     q.scratch_size = units(scratch_size(q.B), 64) * 64
     q.scratch = take_aligned(&end, q.threads * q.scratch_size)
     return end - memory
@@ -247,7 +267,7 @@ def layer_forward(call):
     cdef Recurrence q
     cdef real *memory
     cdef bint done
-    open_call(&q, call)
+    open_call(&q, call, True)
     if not q.saves and call.x is None:
         raise ValueError("x: expected an array, since nothing is saved")
     memory = prepare(&q, call.batch_sizes, False, False)
@@ -293,10 +313,13 @@ cdef bint parameter_gradients(Recurrence *q, const ParameterGradients *d) noexce
 cdef bint gathers_previous(const Recurrence *q, object call):
     """Whether dW_hh needs the states before all steps in one matrix.
 
-    It does where the batch size falls. Otherwise the steps' states are those of y, beside h0: one
-    more pass over dW_hh, which is cheaper only where dW_hh is the smaller one.
+    It does where the batch size falls or states are reset. Otherwise the steps' states are those
+    of y, beside h0: one more pass over dW_hh, which is cheaper only where dW_hh is the smaller
+    one.
     """
-    return call.batch_sizes is not None or call.h0 is not None and q.N < q.w_hh.rows
+    if call.batch_sizes is not None or q.resets != NULL:
+        return True
+    return call.h0 is not None and q.N < q.w_hh.rows
 
 
 cdef int open_gradients(Recurrence *q, ParameterGradients *d, object call,
@@ -328,7 +351,7 @@ def layer_backward(call, gradients):
     cdef ParameterGradients d
     cdef real *memory
     cdef bint done
-    open_call(&q, call)
+    open_call(&q, call, False)
     if not q.saves:
         raise ValueError("saved: expected arrays, got None")
     open_gradients(&q, &d, call, gradients)

@@ -9,7 +9,10 @@
 #    are still in cache. Sequences are ordered by decreasing length: active rows are the first.
 # c. The state before a step comes from the neighbouring step, or, for a sequence that begins
 #    there, from the initial state: a step has up to two pieces of rows.
-# d. Weights are packed once a call; for one or two rows in all, w_hh is read in place.
+# d. Weights are packed once a call. For one or two rows in all, and for one step of few rows, a
+#    product reads them in place where that costs less, or packs what it needs.
+# e. A step at which states are reset reads copies of the states before it, in which those are
+#    zero. Other steps cost a look at their marks, and a call without resets costs nothing.
 #
 # [1] M. Zhang et al., "DeepCPU: Serving RNN-based deep learning models 10x faster", USENIX ATC
 #     2018.
@@ -22,7 +25,7 @@ cdef struct Recurrence:
     const Cell *cell
     Py_ssize_t T, B, N, H, P
     bint reverse, saves, by_columns
-    bint in_place  # weights are read where they are, not packed
+    bint in_place  # weights are read where they are, not packed beforehand
     int threads
     Py_ssize_t *start  # (T+1,): step t has rows start[t] to start[t+1] of the packed matrices
     # Of those that may be absent, the data is NULL.
@@ -38,6 +41,8 @@ cdef struct Recurrence:
     Matrix dh_total  # (N, P): with a projection, the whole gradient of each h
     Matrix d_unprojected  # (B, H)
     Matrix h_prev  # (N, P): the state before each row's step; none where it can be read from y
+    const uint8_t *resets  # (N,): rows before whose step the state is set to zero; or NULL
+    Matrix h_copy, c_copy  # slots of B rows for a step at which states are reset
     real *packed_hh
     real *packed_hr
     real *scratch
@@ -50,6 +55,7 @@ cdef struct ThreadSlice:
     Py_ssize_t first, last  # rows of the batch
     Py_ssize_t left, right  # columns of the state, of H
     Py_ssize_t out_left, out_right  # columns of the output, of P
+    Py_ssize_t copies  # first row of its slot of h_copy and c_copy
     int products  # forward: one for all gates, or one for the columns of each
     Packed w_hh[MAX_GATES]
     Packed w_hr
@@ -109,7 +115,48 @@ cdef int find_pieces(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t
         pieces[count].h_prev = part_of(&q.h0, middle, 0, last - middle, q.P)
         pieces[count].c_prev = part_of(&q.c0, middle, 0, last - middle, q.H)
         count += 1
+    if q.resets != NULL and any_marked(q.resets + q.start[t] + first, last - first):
+        count = reset_pieces(q, slice, t, pieces, count)
     return count
+
+
+# ---- resets -------------------------------------------------------------------------------------
+
+cdef inline bint any_marked(const uint8_t *marks, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t n
+    for n in range(count):
+        if marks[n]:
+            return True
+    return False
+
+
+cdef void clear_marked(const uint8_t *marks, Matrix a) noexcept nogil:
+    """Set the marked rows to zero."""
+    cdef Py_ssize_t m
+    for m in range(a.rows):
+        if marks[m]:
+            memset(row_of(&a, m), 0, a.columns * sizeof(real))
+
+
+cdef int reset_pieces(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t, Piece *pieces,
+                      int count) noexcept nogil:
+    """Make one piece of a step's pieces, from copies that are zero in the rows of a reset."""
+    cdef Py_ssize_t first = pieces[0].first, n = 0, at
+    cdef const uint8_t *marks = q.resets + q.start[t] + first
+    cdef int i
+    for i in range(count):
+        at = slice.copies + pieces[i].first
+        copy_rows(pieces[i].h_prev, block(q.h_copy, at, 0, pieces[i].count, q.P))
+        if q.cell.has_c:
+            copy_rows(pieces[i].c_prev, block(q.c_copy, at, 0, pieces[i].count, q.H))
+        n += pieces[i].count
+    pieces[0].count = n
+    pieces[0].h_prev = block(q.h_copy, slice.copies + first, 0, n, q.P)
+    pieces[0].c_prev = part_of(&q.c_copy, slice.copies + first, 0, n, q.H)
+    clear_marked(marks, pieces[0].h_prev)
+    if q.cell.has_c:
+        clear_marked(marks, pieces[0].c_prev)
+    return 1
 
 
 # ---- slices -------------------------------------------------------------------------------------
@@ -134,6 +181,8 @@ cdef ThreadSlice own_slice(const Recurrence *q, int part, int parts) noexcept no
     slice.left = slice.out_left = 0
     slice.right, slice.out_right = q.H, q.P
     slice.products = 1
+    # Threads that cut the columns all read the states of all rows.
+    slice.copies = part * q.B if q.by_columns else 0
     slice.scratch = q.scratch + part * q.scratch_size
     if q.by_columns:
         slice.left = part_start(q.H, part, parts, PANEL)
@@ -172,7 +221,7 @@ cdef void pack_forward(const Recurrence *q, ThreadSlice *slice, int part,
                                          q.packed_hh + g * packed_size(q.P, q.H))
     elif not q.in_place:
         slice.w_hh[0] = pack_for_team(q, w, q.packed_hh, part, parts)
-    if q.w_hr.data != NULL:
+    if q.w_hr.data != NULL and not q.in_place:
         slice.w_hr = pack_for_team(q, transposed(q.w_hr), q.packed_hr, part, parts)
 
 
@@ -180,27 +229,36 @@ cdef void pack_backward(const Recurrence *q, ThreadSlice *slice, int part,
                         int parts) noexcept nogil:
     if not q.in_place:
         slice.w_hh[0] = pack_for_team(q, q.w_hh, q.packed_hh, part, parts)
-    if q.w_hr.data != NULL:
+    if q.w_hr.data != NULL and not q.in_place:
         slice.w_hr = pack_for_team(q, q.w_hr, q.packed_hr, part, parts)
+
+
+cdef inline bint multiply_by(const Recurrence *q, Matrix a, Matrix w, const Packed *packed,
+                             Matrix out, bint accumulate, real *scratch) noexcept nogil:
+    """out (+)= a @ w, where w may be packed, its own columns; false where memory is missing."""
+    if q.in_place:
+        return gemm(a, w, out, accumulate, NULL)
+    multiply(a, packed, out, accumulate, scratch)
+    return True
 
 
 # ---- forward ------------------------------------------------------------------------------------
 
-cdef inline void recurrent_product(const Recurrence *q, const ThreadSlice *slice,
+cdef inline bint recurrent_product(const Recurrence *q, const ThreadSlice *slice,
                                    const Matrix *h_prev, const Matrix *out,
                                    bint accumulate) noexcept nogil:
-    """out (+)= h_prev @ w_hhᵀ."""
+    """out (+)= h_prev @ w_hhᵀ; false where memory is missing."""
     cdef int g
     if q.in_place:
-        gemm(h_prev[0], transposed(q.w_hh), out[0], accumulate, NULL)
-        return
+        return gemm(h_prev[0], transposed(q.w_hh), out[0], accumulate, NULL)
     for g in range(slice.products):
         multiply(h_prev[0], &slice.w_hh[g],
                  block(out[0], 0, g * q.H + slice.left, out.rows, slice.w_hh[g].N), accumulate,
                  slice.scratch)
+    return True
 
 
-cdef void forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
+cdef bint forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
                         const Piece *piece) noexcept nogil:
     cdef Py_ssize_t first = piece.first, n = piece.count, left = slice.left, G = q.cell.gates
     cdef Py_ssize_t columns = slice.right - left, at = q.start[t] + first
@@ -208,11 +266,12 @@ cdef void forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     cdef bint projects = q.w_hr.data != NULL
     cdef Pointwise p
     cdef Matrix out
+    cdef bint done
     if q.cell.inner_gates:
         out = block(q.product, first, 0, n, G * q.H)
     else:
         out = block(q.gates, at, 0, n, G * q.H)
-    recurrent_product(q, slice, &piece.h_prev, &out, q.cell.inner_gates == 0)
+    done = recurrent_product(q, slice, &piece.h_prev, &out, q.cell.inner_gates == 0)
     p.rows, p.columns, p.H = n, columns, q.H
     p.gates = rows_from(&q.gates, at, left)
     p.product = rows_from(&q.product, first, left)
@@ -226,8 +285,10 @@ cdef void forward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     if projects:
         if q.by_columns:
             barrier(slice.parts)
-        out = block(q.y, at, slice.out_left, n, slice.w_hr.N)
-        multiply(block(q.unprojected, kept, 0, n, q.H), &slice.w_hr, out, False, slice.scratch)
+        out = block(q.y, at, slice.out_left, n, slice.out_right - slice.out_left)
+        done &= multiply_by(q, block(q.unprojected, kept, 0, n, q.H), transposed(q.w_hr),
+                            &slice.w_hr, out, False, slice.scratch)
+    return done
 
 
 cdef bint forward_part(void *job, int part, int parts) noexcept nogil:
@@ -236,15 +297,16 @@ cdef bint forward_part(void *job, int part, int parts) noexcept nogil:
     cdef Piece pieces[2]
     cdef Py_ssize_t s, t
     cdef int i
+    cdef bint done = True
     pack_forward(q, &slice, part, parts)
     barrier(parts)
     for s in range(q.T):
         t = time_of(q, s)
         for i in range(find_pieces(q, &slice, t, pieces)):
-            forward_piece(q, &slice, t, &pieces[i])
+            done &= forward_piece(q, &slice, t, &pieces[i])
         if q.by_columns:
             barrier(slice.parts)
-    return True
+    return done
 
 
 cdef void copy_rows(Matrix a, Matrix b) noexcept nogil:
@@ -280,23 +342,26 @@ cdef void copy_final(const Recurrence *q, const Matrix *states, const Matrix *in
 
 # ---- backward -----------------------------------------------------------------------------------
 
-cdef Matrix gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
-                               Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    """The gradient of what the cell's pointwise part has put out at step t, own columns."""
+cdef bint gradient_of_output(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
+                             Py_ssize_t first, Py_ssize_t n, Matrix *result) noexcept nogil:
+    """The gradient of what the cell's pointwise part has put out at step t, own columns.
+
+    Returns false where memory is missing.
+    """
     cdef Py_ssize_t left = slice.out_left, columns = slice.out_right - left
     cdef Py_ssize_t at = q.start[t] + first
-    cdef Matrix dh = block(q.dh, first, left, n, columns), out
+    cdef Matrix dh = block(q.dh, first, left, n, columns)
     if q.dy.data != NULL:
         add_matrix(block(q.dy, at, left, n, columns), dh)
+    result[0] = dh
     if q.w_hr.data == NULL:
-        return dh
+        return True
     copy_rows(dh, block(q.dh_total, at, left, n, columns))
     if q.by_columns:
         barrier(slice.parts)
-    out = block(q.d_unprojected, first, slice.left, n, slice.right - slice.left)
-    multiply(block(q.dh_total, at, 0, n, q.P), &slice.w_hr, out, False,
-             slice.scratch)  # inverts the projection
-    return out
+    result[0] = block(q.d_unprojected, first, slice.left, n, slice.right - slice.left)
+    return multiply_by(q, block(q.dh_total, at, 0, n, q.P), q.w_hr, &slice.w_hr, result[0], False,
+                       slice.scratch)  # inverts the projection
 
 
 cdef void backward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t t,
@@ -319,15 +384,16 @@ cdef void backward_piece(const Recurrence *q, const ThreadSlice *slice, Py_ssize
     q.cell.backward(&p)
 
 
-cdef void backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t s,
+cdef bint backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_t s,
                         Py_ssize_t t) noexcept nogil:
     cdef Py_ssize_t n = batch_size(q, t), first = min(slice.first, n), GH = q.gates.columns
     cdef Py_ssize_t rows = min(slice.last, n) - first
     # Another thread may still read the product of the step before.
     cdef Matrix product = part_of(&q.product, s % 2 * q.B, 0, q.B, GH)
-    cdef Matrix dgates, dh = gradient_of_output(q, slice, t, first, rows)
+    cdef Matrix dgates, dh
     cdef Piece pieces[2]
     cdef int i
+    cdef bint done = gradient_of_output(q, slice, t, first, rows, &dh)
     for i in range(find_pieces(q, slice, t, pieces)):
         backward_piece(q, slice, t, &pieces[i], &product, &dh)
     if q.by_columns:
@@ -336,20 +402,25 @@ cdef void backward_step(const Recurrence *q, const ThreadSlice *slice, Py_ssize_
     if q.cell.inner_gates:
         dgates = block(product, first, 0, rows, GH)
     dh = block(q.dh, first, slice.out_left, rows, slice.out_right - slice.out_left)
-    if q.in_place:
-        gemm(dgates, q.w_hh, dh, q.w_hr.data == NULL, NULL)
-    else:  # inverts the recurrent product
-        multiply(dgates, &slice.w_hh[0], dh, q.w_hr.data == NULL, slice.scratch)
+    done &= multiply_by(q, dgates, q.w_hh, &slice.w_hh[0], dh, q.w_hr.data == NULL,
+                        slice.scratch)  # inverts the recurrent product
+    if q.resets != NULL:  # no gradient passes a reset
+        clear_marked(q.resets + q.start[t] + first, dh)
+        if q.cell.has_c:
+            clear_marked(q.resets + q.start[t] + first,
+                         block(q.dc, first, slice.left, rows, slice.right - slice.left))
+    return done
 
 
 cdef bint backward_part(void *job, int part, int parts) noexcept nogil:
     cdef const Recurrence *q = <const Recurrence *> job
     cdef ThreadSlice slice = own_slice(q, part, parts)
     cdef Py_ssize_t s, t
+    cdef bint done = True
     pack_backward(q, &slice, part, parts)
     barrier(parts)
     for s in range(q.T - 1, -1, -1):
         t = time_of(q, s)
         if slice.first < batch_size(q, t):
-            backward_step(q, &slice, s, t)
-    return True
+            done &= backward_step(q, &slice, s, t)
+    return done

@@ -6,6 +6,7 @@ of knowing the cell.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Cell:
         """The first part of the name: cells of one family share the pages of their formulas."""
         return self.name.split("_")[0]
 
-    @property
+    @cached_property  # every call of a layer asks
     def has_c(self) -> bool:
         """Whether a cell state stays beside the output."""
         return "c" in self.states

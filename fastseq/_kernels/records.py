@@ -73,6 +73,8 @@ class LayerCall(NamedTuple):
     c_n : ndarray of shape (B, H), OUT, or None unless the cell has a cell state
     saved : Saved or None
         None: no `layer_backward` follows, and x is not None.
+    resets : ndarray of uint8 of shape (N,), or None
+        Other than 0: the state before this row's step, in the order of computation, is zero.
     """
 
     cell: int
@@ -86,6 +88,7 @@ class LayerCall(NamedTuple):
     h_n: Array
     c_n: Array | None
     saved: Saved | None
+    resets: Array | None = None
 
 
 class Gradients(NamedTuple):

@@ -172,7 +172,7 @@ class Decoder:
             settings.repetition_penalty,
             _allowed_tokens(vocabulary, settings, allowed),
         )
-        weights = [w.w_hh for w in network.layers] + [network.head_weight]
+        weights = [w.w_hh.data for w in network.layers] + [network.head_weight.data]
         work = sum(w.size for w in weights)
         self.chunk = min(max(_CHUNK_WORK // work, _CHUNK[0]), _CHUNK[1])
         self._seen = None

@@ -45,7 +45,16 @@ def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = Non
 def check_array(name: str, array: Any) -> None:
     """TypeError unless a NumPy array."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+        hint = "; nn.Select takes one element" if isinstance(array, tuple) else ""
+        raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}{hint}")
+
+
+def check_float_array(name: str, array: Any) -> np.dtype:
+    """The dtype, in native byte order, of an array of floats; TypeError for anything else."""
+    check_array(name, array)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+    return float_type(array.dtype)
 
 
 def check_floats(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -126,6 +135,12 @@ def check_rnn_options(bias: Any, batch_first: Any, dropout: Any, num_layers: Any
             "num_layers=1",
             stacklevel=4,
         )
+
+
+def check_nonlinearity(nonlinearity: Any) -> None:
+    """ValueError unless the name of an activation that an Elman network can have."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'.")
 
 
 def check_projection(proj_size: Any, hidden_size: int) -> None:

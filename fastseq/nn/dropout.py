@@ -8,16 +8,19 @@ References
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .buffers import pooled_empty
 from .checks import check_floats
+from .generator import generator, own_generator
 from .module import Module, PendingCalls
 
 
-def draw_mask(rng: np.random.Generator, p: float, mask: np.ndarray) -> np.ndarray:
+def draw_mask(rng: np.random.Generator | None, p: float, mask: np.ndarray) -> np.ndarray:
     """Fill C-contiguous `mask` with 0 (probability p) or 1 / (1 − p), and return it."""
-    rng.random(mask.shape, mask.dtype, out=mask)
+    generator(rng).random(mask.shape, mask.dtype, out=mask)
     np.greater_equal(mask, p, out=mask)
     mask *= 0.0 if p == 1.0 else 1.0 / (1.0 - p)
     return mask
@@ -34,7 +37,8 @@ class Dropout(Module):
     p : float
         Probability, 0 to 1. With 1 everything is dropped.
     seed : int or None
-        Seed of this layer's own random numbers. None takes a fresh one.
+        Seed of this layer's own random numbers. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -68,7 +72,7 @@ class Dropout(Module):
         if not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p = float(p)
-        self._rng = np.random.default_rng(seed)
+        self._rng = own_generator(seed)
         self._pending = PendingCalls()
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -84,11 +88,15 @@ class Dropout(Module):
             In eval mode `x` itself, not a copy.
         """
         if not self.training:
+            self._pending.note_unsaved()
             return x
         mask = draw_mask(self._rng, self.p, pooled_empty(x.shape, x.dtype))
+        y = x * mask
         if self.saves_for_backward():
-            self._pending.push(mask, mask.nbytes)
-        return x * mask
+            self._pending.push(mask, mask.nbytes, y)
+        else:
+            self._pending.note_unsaved(y)
+        return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         """Return the gradient of the input of the last forward call that is still pending.
@@ -108,7 +116,7 @@ class Dropout(Module):
         TypeError, ValueError
             Not a NumPy array, or of another dtype.
         """
-        mask = self._pending.last()
+        mask = self._pending.last(grad_output, self.saves_for_backward())
         check_floats("grad_output", grad_output, mask.dtype, mask.shape)
         return grad_output * self._pending.pop()
 
@@ -120,3 +128,6 @@ class Dropout(Module):
         str
         """
         return f"p={self.p}"
+
+    if TYPE_CHECKING:
+        __call__ = forward

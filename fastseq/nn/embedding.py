@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from ..backend import kernels
 from . import init
 from .checks import check_floats, check_ids, check_int, float_type, zeros
+from .generator import own_generator
 from .module import Module, PendingCalls
 from .parameter import Parameter
 
@@ -26,7 +29,8 @@ class Embedding(Module):
     dtype : {"float32", "float64"}
         Type of the table.
     seed : int or None
-        Seed of the initial values, which are standard normal. None takes a fresh one.
+        Seed of the initial values, which are standard normal. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -75,7 +79,7 @@ class Embedding(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx, self.dtype = padding_idx, float_type(dtype)
         self.weight = Parameter(zeros(self.dtype, num_embeddings, embedding_dim), row_sparse=True)
-        self._rng = np.random.default_rng(seed)
+        self._rng = own_generator(seed)
         self._pending = PendingCalls()
         self.flatten_parameters()
         self.reset_parameters()
@@ -111,7 +115,9 @@ class Embedding(Module):
             rows = y.reshape(-1, self.embedding_dim)
             kernels(self.dtype).gather_rows(self.weight.data, flat, None, rows)
         if self.saves_for_backward():
-            self._pending.push(numbers.copy(), numbers.nbytes)
+            self._pending.push(numbers.copy(), numbers.nbytes, y)
+        else:
+            self._pending.note_unsaved(y)
         return y
 
     def backward(self, grad_output: np.ndarray) -> None:
@@ -131,7 +137,7 @@ class Embedding(Module):
         TypeError, ValueError
             Not a NumPy array, or of another dtype.
         """
-        ids, E = self._pending.last(), self.embedding_dim
+        ids, E = self._pending.last(grad_output, self.saves_for_backward()), self.embedding_dim
         check_floats("grad_output", grad_output, self.dtype, (*ids.shape, E))
         self._pending.pop()
         flat, dy = ids.reshape(-1), np.array(grad_output, self.dtype).reshape(-1, E)
@@ -151,3 +157,6 @@ class Embedding(Module):
         """
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+    if TYPE_CHECKING:
+        __call__ = forward

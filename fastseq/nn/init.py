@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from .generator import generator
+
 Rng = np.random.Generator | None
 
 __all__ = ["normal_", "orthogonal_", "uniform_", "xavier_uniform_", "zeros_"]
@@ -26,7 +28,7 @@ def uniform_(
     low, high : float
         Bounds.
     rng : numpy.random.Generator or None
-        Source of random numbers. None takes a fresh one.
+        Source of random numbers. None takes the generator that `fastseq.manual_seed` seeds.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def uniform_(
     >>> values is weight.data, bool(-0.1 <= values.min() < values.max() < 0.1)
     (True, True)
     """
-    values = _generator(rng).random(array.shape, array.dtype)
+    values = generator(rng).random(array.shape, array.dtype)
     array[...] = values * array.dtype.type(high - low) + array.dtype.type(low)
     return array
 
@@ -57,7 +59,7 @@ def normal_(array: np.ndarray, mean: float = 0.0, std: float = 1.0, rng: Rng = N
     mean, std : float
         Mean and standard deviation.
     rng : numpy.random.Generator or None
-        Source of random numbers. None takes a fresh one.
+        Source of random numbers. None takes the generator that `fastseq.manual_seed` seeds.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def normal_(array: np.ndarray, mean: float = 0.0, std: float = 1.0, rng: Rng = N
     >>> round(float(values.std()), 3)
     0.02
     """
-    values = _generator(rng).standard_normal(array.shape, array.dtype)
+    values = generator(rng).standard_normal(array.shape, array.dtype)
     array[...] = values * array.dtype.type(std) + array.dtype.type(mean)
     return array
 
@@ -113,7 +115,7 @@ def xavier_uniform_(array: np.ndarray, gain: float = 1.0, rng: Rng = None) -> np
     gain : float
         Factor on the bound.
     rng : numpy.random.Generator or None
-        Source of random numbers. None takes a fresh one.
+        Source of random numbers. None takes the generator that `fastseq.manual_seed` seeds.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def orthogonal_(array: np.ndarray, gain: float = 1.0, rng: Rng = None) -> np.nda
     gain : float
         Factor on the matrix.
     rng : numpy.random.Generator or None
-        Source of random numbers. None takes a fresh one.
+        Source of random numbers. None takes the generator that `fastseq.manual_seed` seeds.
 
     Returns
     -------
@@ -180,15 +182,11 @@ def orthogonal_(array: np.ndarray, gain: float = 1.0, rng: Rng = None) -> np.nda
     True
     """
     rows, columns = _matrix_shape(array)
-    normal = _generator(rng).standard_normal((max(rows, columns), min(rows, columns)))
+    normal = generator(rng).standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(normal)
     q *= np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
     array[...] = gain * (q if rows >= columns else q.T)
     return array
-
-
-def _generator(rng: Rng) -> np.random.Generator:
-    return np.random.default_rng() if rng is None else rng
 
 
 def _matrix_shape(array: np.ndarray) -> tuple[int, int]:

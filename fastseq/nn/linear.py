@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from .checks import (
     same_type,
     zeros,
 )
+from .generator import own_generator
 from .module import Module, PendingCalls
 from .parameter import Parameter
 
@@ -37,7 +39,8 @@ class Linear(Module):
     dtype : {"float32", "float64"}
         Type of the parameters; x must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√in_features. None takes a fresh one.
+        Seed of the initial values, uniform in ±1/√in_features. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -80,7 +83,7 @@ class Linear(Module):
         self.dtype = float_type(dtype)
         self.weight = Parameter(zeros(self.dtype, out_features, in_features))
         self.bias = Parameter(zeros(self.dtype, out_features)) if bias else None
-        self._rng = np.random.default_rng(seed)
+        self._rng = own_generator(seed)
         self._pending = PendingCalls()
         self.flatten_parameters()
         self.reset_parameters()
@@ -113,23 +116,26 @@ class Linear(Module):
             raise RuntimeError(f"x: expected shape (..., {self.in_features}), got {x.shape}")
         if not same_type(x, self.dtype):
             raise ValueError(f"x: expected dtype {self.dtype}, got {x.dtype}")
-        rows = self._rows(x)
+        save = self.saves_for_backward()
+        rows = self._rows(x, save)
         y = np.empty((*x.shape[:-1], self.out_features), self.dtype)
         if x.size:
             bias = None if self.bias is None else self.bias.data
             flat = y.reshape(-1, self.out_features)
             kernels(self.dtype).matmul(rows, self.weight.data.T, flat, bias, False)
+        if save:
+            self._pending.push((rows, x.shape), rows.nbytes, y)
+        else:
+            self._pending.note_unsaved(y)
         return y
 
-    def _rows(self, x: np.ndarray) -> np.ndarray:
+    def _rows(self, x: np.ndarray, save: bool) -> np.ndarray:
         """x as (rows, in_features): a copy where backward will need it."""
-        if not self.saves_for_backward():
+        if not save:
             return as_kernel_array(x, self.dtype).reshape(-1, self.in_features)
         copy = pooled_empty(x.shape, self.dtype)
         copy[...] = x
-        rows = copy.reshape(-1, self.in_features)
-        self._pending.push((rows, x.shape), rows.nbytes)
-        return rows
+        return copy.reshape(-1, self.in_features)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         """Invert the last forward call that is still pending.
@@ -153,7 +159,7 @@ class Linear(Module):
         TypeError, ValueError
             Not a NumPy array, or of another dtype.
         """
-        x, shape = self._pending.last()
+        x, shape = self._pending.last(grad_output, self.saves_for_backward())
         check_floats("grad_output", grad_output, self.dtype, (*shape[:-1], self.out_features))
         self._pending.pop()
         dx = np.empty(shape, self.dtype)
@@ -177,3 +183,6 @@ class Linear(Module):
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
         )
+
+    if TYPE_CHECKING:
+        __call__ = forward

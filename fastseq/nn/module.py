@@ -1,8 +1,8 @@
-"""Modules: parameters by name, modes, loading and storing; calls that wait for `backward`."""
+"""Modules: parameters by name, modes, loading and storing."""
 
 from __future__ import annotations
 
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_mapping, physical_memory
+from ..checks import check_mapping
 from .buffers import aligned_zeros
+from .calls import PendingCalls as PendingCalls
 from .parameter import Parameter
 
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -49,46 +50,6 @@ def is_grad_enabled() -> bool:
     return _grad_enabled.get()
 
 
-class PendingCalls:
-    """Forward calls of one module that wait for `backward`, which takes the last one first.
-
-    All of them together keep no more than a quarter of the machine's memory, though always the
-    last one: the oldest are dropped, so that forward calls without `backward` cannot fill it.
-    """
-
-    def __init__(self) -> None:
-        self._calls: deque[tuple[Any, int]] = deque()
-        self._nbytes = 0
-
-    def push(self, call: Any, nbytes: int) -> None:
-        """Add a call that keeps so many bytes."""
-        self._calls.append((call, nbytes))
-        self._nbytes += nbytes
-        while len(self._calls) > 1 and self._nbytes > physical_memory() // 4:
-            self._nbytes -= self._calls.popleft()[1]
-
-    def pop(self) -> Any:
-        """Remove and return the last call.
-
-        Raises
-        ------
-        RuntimeError
-            There is none.
-        """
-        call = self.last()
-        self._nbytes -= self._calls.pop()[1]
-        return call
-
-    def last(self) -> Any:
-        """The last call; RuntimeError where there is none."""
-        if not self._calls:
-            raise RuntimeError("backward: no forward call in training mode is left to go through")
-        return self._calls[-1][0]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PendingCalls, ()  # a copy of a module starts without calls
-
-
 class IncompatibleKeys(NamedTuple):
     """Keys that `Module.load_state_dict` has not found in the module or in the mapping."""
 
@@ -102,12 +63,20 @@ class Module:
     A subclass assigns `Parameter` and `Module` objects to attributes and defines ``forward`` and,
     to be trained, ``backward``. That returns the gradient of the last forward call's input and
     adds to the parameters' ``grad``. Several forward calls may come before as many ``backward``
-    calls, which take them in reverse order. ``module(x)`` calls ``module.forward(x)``.
+    calls, which take them in reverse order. ``module(x)`` calls ``module.forward(x)``; where that
+    raises, the calls of sub-modules that it has made so far are forgotten.
 
     Attributes
     ----------
     training : bool
         Whether the module is in training mode, as it is at first; see `train` and `eval`.
+
+    Raises
+    ------
+    TypeError
+        Something other than a `Parameter`, a `Module` or None is assigned to the name of a
+        parameter or sub-module, which would silently remove it: ``layer.weight = array``. Values
+        are assigned to ``layer.weight.data``.
 
     Examples
     --------
@@ -130,7 +99,20 @@ class Module:
     backward: Callable[..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        before = PendingCalls.made
+        try:
+            return self.forward(*args, **kwargs)
+        except BaseException:
+            self._drop_calls(before)  # those of some layers, which no `backward` will follow
+            raise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        if before is not None and not (value is None or isinstance(value, (Parameter, Module))):
+            _check_replaceable(name, before, value)
+        super().__setattr__(name, value)
+        if isinstance(value, PendingCalls):
+            value.module = weakref.ref(self)
 
     # -- contents -------------------------------------------------------------
 
@@ -245,6 +227,31 @@ class Module:
         for parameter in self.parameters():
             parameter.zero_grad()
 
+    def forget_calls(self) -> None:
+        """Forget all forward calls that wait for `backward`, here and in sub-modules.
+
+        For a batch that is given up between forward and backward, such as one whose loss is not
+        finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> linear = nn.Linear(3, 2)
+        >>> y = linear(np.ones((4, 3), np.float32))
+        >>> linear.forget_calls()
+        >>> linear.backward(y)
+        Traceback (most recent call last):
+        RuntimeError: backward: no forward call in training mode is left to go through
+        """
+        self._drop_calls(0)
+
+    def _drop_calls(self, since: int) -> None:
+        for module in self.modules():
+            for calls in vars(module).values():
+                if isinstance(calls, PendingCalls):
+                    calls.drop(since)
+
     # -- loading and storing ---------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -319,7 +326,8 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        for name, value in state.items():
+            Module.__setattr__(self, name, value)
         if self._flat:  # a copy's parameters come back as separate arrays
             self.flatten_parameters()
 
@@ -342,6 +350,18 @@ class Module:
             return f"{name}({self.extra_repr()})"
         body = "\n".join(children).replace("\n", "\n  ")
         return f"{name}(\n  {body}\n)"
+
+
+def _check_replaceable(name: str, before: Any, value: Any) -> None:
+    """TypeError where `value` would silently remove a parameter or a sub-module."""
+    kind = type(value).__name__
+    if isinstance(before, Parameter):
+        raise TypeError(
+            f"cannot assign {kind} as parameter {name!r} (Parameter or None expected); to change "
+            f"its values, assign to {name}.data"
+        )
+    if isinstance(before, Module):
+        raise TypeError(f"cannot assign {kind} as child module {name!r} (Module or None expected)")
 
 
 def _flatten(parameters: list[Parameter], dtype: np.dtype) -> None:

@@ -25,6 +25,8 @@ class Packing:
         Number of sequences longer than t.
     rows : int
         N = Σ lengths.
+    active : ndarray of bool of shape (T, B)
+        Whether a step of the padded batch is not padding.
     """
 
     def __init__(self, lengths: np.ndarray, T: int) -> None:
@@ -41,6 +43,7 @@ class Packing:
         self._source = np.full(T * B, -1)
         self._source[self._time_major] = np.arange(self.rows)
         self._padding = np.flatnonzero(self._source < 0)
+        self.active = (self._source >= 0).reshape(T, B)
         self._source[self._padding] = 0
 
     def pack(self, padded: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -51,6 +54,10 @@ class Packing:
         table = as_kernel_array(padded, out.dtype).reshape(-1, out.shape[1])
         kernels(out.dtype).gather_rows(table, places, None, out)
         return out
+
+    def pack_marks(self, marks: np.ndarray) -> np.ndarray:
+        """The marks of the non-padding rows of a (T, B) array, of shape (N,)."""
+        return marks.reshape(-1)[self._time_major]
 
     def unpack(self, packed: np.ndarray, padded: np.ndarray) -> np.ndarray:
         """Copy packed rows to their places in a (T, B, ·) array; the padding becomes zero."""

@@ -15,6 +15,10 @@ NO_ROWS = np.empty(0, np.int64)
 class Parameter:
     """A trainable array with its gradient.
 
+    NumPy's functions and operators take it as the array `data`, and return arrays: ``x @ weight``,
+    ``np.linalg.norm(weight)``. Everything else, such as its length, rows or methods, is that of
+    ``weight.data``.
+
     Parameters
     ----------
     data : array_like of float32 or float64
@@ -116,6 +120,15 @@ class Parameter:
     def dtype(self) -> np.dtype:
         """Type of values and gradient, float32 or float64."""
         return self._data.dtype
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray:
+        if dtype is None or np.dtype(dtype) == self.dtype:
+            return self._data.copy() if copy else self._data
+        if copy is False:
+            raise ValueError(f"a copy is needed to convert {self.dtype} to {np.dtype(dtype)}")
+        return self._data.astype(dtype)
 
     def mark_rows(self, rows: np.ndarray) -> None:
         """Record rows to which a gradient is about to be added.

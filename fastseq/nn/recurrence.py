@@ -1,6 +1,6 @@
 """The functional core: one call of one recurrent layer in one direction."""
 
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -8,7 +8,17 @@ from .._kernels.cells import Cell
 from .._kernels.records import Gradients, LayerCall, Saved, Weights
 from ..backend import kernels
 from .buffers import pooled_empty
-from .parameter import Parameter
+
+
+class Weight(Protocol):
+    """What a recurrence asks of a parameter."""
+
+    @property
+    def data(self) -> np.ndarray: ...
+    @property
+    def grad(self) -> np.ndarray: ...
+    @property
+    def requires_grad(self) -> bool: ...
 
 
 class Recurrence:
@@ -21,10 +31,10 @@ class Recurrence:
     cell : Cell
     reverse : bool
         Run from the last step to the first.
-    w_ih : Parameter of shape (G·H, I), or None where the input projection comes from elsewhere
-    w_hh : Parameter of shape (G·H, P)
-    b_ih, b_hh : Parameter of shape (G·H,), or both None
-    w_hr : Parameter of shape (P, H) or None
+    w_ih : Weight of shape (G·H, I), or None where the input projection comes from elsewhere
+    w_hh : Weight of shape (G·H, P)
+    b_ih, b_hh : Weight of shape (G·H,), or both None
+    w_hr : Weight of shape (P, H) or None
         Projection; without it P = H.
 
     Attributes
@@ -40,17 +50,17 @@ class Recurrence:
         self,
         cell: Cell,
         reverse: bool,
-        w_ih: Parameter | None,
-        w_hh: Parameter,
-        b_ih: Parameter | None = None,
-        b_hh: Parameter | None = None,
-        w_hr: Parameter | None = None,
+        w_ih: Weight | None,
+        w_hh: Weight,
+        b_ih: Weight | None = None,
+        b_hh: Weight | None = None,
+        w_hr: Weight | None = None,
     ) -> None:
         self.cell, self.reverse = cell, reverse
         self.w_ih, self.w_hh, self.b_ih, self.b_hh, self.w_hr = w_ih, w_hh, b_ih, b_hh, w_hr
         self._parameters = w_ih, w_hh, b_ih, b_hh, w_hr  # in the order of Weights
-        self.dtype = w_hh.dtype
-        self.width, self.output_size = w_hh.shape
+        self.dtype = w_hh.data.dtype
+        self.width, self.output_size = w_hh.data.shape
         self.hidden_size = H = self.width // len(cell.gates)
         self.saved_width = self.width + H * (cell.has_c + cell.inner_gates + (w_hr is not None))
 
@@ -93,6 +103,7 @@ class Recurrence:
         outputs: tuple[np.ndarray, np.ndarray, np.ndarray | None],
         batch_sizes: np.ndarray | None,
         saved: Saved | None,
+        resets: np.ndarray | None = None,
     ) -> LayerCall:
         """Run through time.
 
@@ -107,11 +118,14 @@ class Recurrence:
             See `LayerCall`.
         saved : Saved or None
             From `save`, where `backward` follows.
+        resets : ndarray of uint8 of shape (N,), or None
+            See `LayerCall`.
         """
         (h0, c0), (y, h_n, c_n) = states, outputs
         call = LayerCall(
-            self.cell.id, x, self.weights(), h0, c0, batch_sizes, self.reverse, y, h_n, c_n, saved
-        )
+            self.cell.id, x, self.weights(), h0, c0, batch_sizes, self.reverse, y, h_n, c_n,
+            saved, resets,
+        )  # fmt: skip
         kernels(self.dtype).layer_forward(call)
         return call
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_pair
+from .checks import check_nonlinearity, check_pair
 from .rnn_base import Recurrent, StateGradients
 
 StatePair = tuple[np.ndarray, np.ndarray]  # (h, c) of an LSTM
@@ -49,7 +49,8 @@ class RNN(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -112,10 +113,7 @@ class RNN(Recurrent):
         **unsupported: Any,
     ) -> None:
         _refuse(unsupported, "RNN")
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(
-                f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
-            )
+        check_nonlinearity(nonlinearity)
         self.nonlinearity = nonlinearity
         super().__init__(
             f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first,
@@ -161,7 +159,8 @@ class GRU(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
     **unsupported : Any
         Always an error: `proj_size` as in PyTorch, since only an `LSTM` has it, or an unknown
         name.
@@ -273,7 +272,8 @@ class LSTM(Recurrent):
     dtype : {"float32", "float64"}
         Type of the parameters; input and states must have the same.
     seed : int or None
-        Seed of the initial values and of dropout. None takes a fresh one.
+        Seed of the initial values and of dropout. None draws from the generator that
+        `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -349,6 +349,7 @@ class LSTM(Recurrent):
         x: np.ndarray,
         hx: StatePair | None = None,
         lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, StatePair]:
         """Run the network over a batch of sequences, or over one.
 
@@ -366,6 +367,10 @@ class LSTM(Recurrent):
         lengths : array_like of B integers from 1 to T, or None
             Steps of each sequence, in any order. What follows them is padding: it costs no time
             and has no influence on any result.
+        resets : array_like of bool of shape (T, B), or (B, T) with batch_first, or (T,), or None
+            True sets the state of a sequence, h and c, to zero before that step: a new episode
+            begins there. Neither state nor gradient passes from one side to the other, in the
+            reverse direction, too.
 
         Returns
         -------
@@ -378,10 +383,11 @@ class LSTM(Recurrent):
         Raises
         ------
         TypeError
-            `x` or a state is not a NumPy array; `hx` is not a pair; `lengths` are not integers.
+            `x` or a state is not a NumPy array; `hx` is not a pair; `lengths` are not integers;
+            `resets` are not bool.
         ValueError
             An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
-            B of them.
+            B of them; `resets` of a wrong shape.
         RuntimeError
             An input of another size than I, a sequence without steps, or a state of a wrong shape.
 
@@ -398,11 +404,22 @@ class LSTM(Recurrent):
         >>> rest, _ = lstm(x[4:], state)
         >>> np.allclose(np.concatenate([first, rest]), whole, atol=1e-6)
         True
+
+        A reset does the opposite; here the second sequence begins anew at step 4:
+
+        >>> resets = np.zeros((6, 2), bool)
+        >>> resets[4, 1] = True
+        >>> y, _ = lstm(x, resets=resets)
+        >>> bool((y[4, 1] == whole[0, 1]).all()), bool((y[4, 0] == whole[4, 0]).all())
+        (True, True)
         """
         h0, c0 = (None, None) if hx is None else check_pair("hx", hx)
-        y, h, c = self._run(x, h0, c0, lengths)
+        y, h, c = self._run(x, h0, c0, lengths, resets)
         assert c is not None
         return y, (h, c)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # type: ignore[assignment]  # the state is a pair
 
     def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._kernels.cells import BY_NAME
-from ..checks import check_memory
-from . import init
 from .buffers import pooled_empty
 from .checks import (
     MAX_LAYERS,
@@ -26,20 +23,16 @@ from .checks import (
     check_rnn_options,
     float_type,
     same_type,
-    zeros,
 )
 from .dropout import draw_mask
-from .module import Module, PendingCalls
 from .packing import Packing
-from .parameter import Parameter
 from .recurrence import Recurrence
+from .recurrent_module import RecurrentModule
+from .resets import check_resets, reset_rows
 from .stack import Stack, StackCall
 from .stepper import Stepper
 
 StateGradients = tuple[np.ndarray | None, np.ndarray | None]  # of h and c
-# Attributes that have shaped the parameters.
-FIXED = ("cell", "dtype", "input_size", "hidden_size", "num_layers", "bias", "bidirectional",
-         "proj_size", "nonlinearity")  # fmt: skip
 
 
 class _Pending(NamedTuple):
@@ -53,7 +46,7 @@ class _Pending(NamedTuple):
     packing: Packing | None
 
 
-class Recurrent(Module):
+class Recurrent(RecurrentModule):
     """Base class of `RNN`, `LSTM` and `GRU`.
 
     Parameters
@@ -96,15 +89,7 @@ class Recurrent(Module):
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
         self._output_size = proj_size or hidden_size
         self._state_count = num_layers * len(self._suffixes)  # K
-        self._rng = np.random.default_rng(seed)
-        self._pending = PendingCalls()
-        self._layers: Stack | None = None
-        size = sum(math.prod(shape) for _, shape in self._shapes())
-        check_memory("input_size, hidden_size, num_layers", 2 * size * self.dtype.itemsize)
-        for name, shape in self._shapes():
-            setattr(self, name, Parameter(zeros(self.dtype, *shape)))
-        self.flatten_parameters()
-        self.reset_parameters()
+        self._make_parameters("input_size, hidden_size, num_layers", self._shapes(), seed)
 
     # -- parameters ------------------------------------------------------------------------
 
@@ -119,38 +104,23 @@ class Recurrent(Module):
                     yield f"{name}_l{layer}{suffix}", shape
             inputs = self._output_size * len(self._suffixes)
 
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew from U(−1/√H, 1/√H), where H is the hidden size."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            init.uniform_(parameter.data, -bound, bound, self._rng)
-
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in FIXED and name in vars(self):
-            raise AttributeError(
-                f"{name}: cannot be changed, since the parameters depend on it; make a new layer"
-            )
         if name == "dropout":
             check_dropout(value)
         if name == "batch_first":
             check_bool(name, value)
         super().__setattr__(name, value)
-        if isinstance(value, Parameter):
-            self._layers = None  # it holds the parameter that was here
 
     def _stack(self) -> Stack:
-        if self._layers is None:
+        if self._core is None:
             cell, own = BY_NAME[self.cell], vars(self)
-            self._layers = Stack(
+            self._core = Stack(
                 [
                     [Recurrence.of(cell, own, f"_l{n}{suffix}") for suffix in self._suffixes]
                     for n in range(self.num_layers)
                 ]
             )
-        return self._layers
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_layers": None}
+        return self._core
 
     # -- forward ---------------------------------------------------------------------------
 
@@ -159,6 +129,7 @@ class Recurrent(Module):
         x: np.ndarray,
         h0: np.ndarray | None = None,
         lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the network over a batch of sequences, or over one.
 
@@ -174,6 +145,10 @@ class Recurrent(Module):
         lengths : array_like of B integers from 1 to T, or None
             Steps of each sequence, in any order. What follows them is padding: it costs no time
             and has no influence on any result.
+        resets : array_like of bool of shape (T, B), or (B, T) with batch_first, or (T,), or None
+            True sets the state of a sequence to zero before that step: a new episode begins there.
+            Neither state nor gradient passes from one side to the other, in the reverse direction,
+            too.
 
         Returns
         -------
@@ -185,10 +160,10 @@ class Recurrent(Module):
         Raises
         ------
         TypeError
-            `x` or `h0` is not a NumPy array, or `lengths` are not integers.
+            `x` or `h0` is not a NumPy array, `lengths` are not integers, or `resets` not bool.
         ValueError
             An array of another dtype; `x` with neither 2 nor 3 axes; `lengths` out of range or not
-            B of them.
+            B of them; `resets` of a wrong shape.
         RuntimeError
             An input of another size than I, a sequence without steps, or `h0` of a wrong shape.
 
@@ -201,8 +176,11 @@ class Recurrent(Module):
         >>> y.shape, h_n.shape
         ((5, 2, 8), (2, 2, 4))
         """
-        y, h, _ = self._run(x, h0, None, lengths)
+        y, h, _ = self._run(x, h0, None, lengths, resets)
         return y, h
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def _run(
         self,
@@ -210,33 +188,53 @@ class Recurrent(Module):
         h0: np.ndarray | None,
         c0: np.ndarray | None,
         lengths: npt.ArrayLike | None,
+        resets: npt.ArrayLike | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         batch_first = self.batch_first
         steps = self._time_major(x, batch_first)
         T, B = steps.shape[:2]
-        h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
-        c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
+        if h0 is not None:
+            h0 = self._initial("hx", h0, self._output_size, x.ndim, B)
+        if c0 is not None:
+            c0 = self._initial("cx", c0, self.hidden_size, x.ndim, B)
         packing = None
         if lengths is not None:
             checked = check_lengths(lengths, T, B)
             packing = None if (checked == T).all() else Packing(checked, T)
+        marks = self._reset_rows(resets, x, packing)
         save = self.saves_for_backward()
         rows, states = self._rows(steps, packing, save), (h0, c0)
         if packing is not None or save:
             states = self._own(h0, packing), self._own(c0, packing)
         batch = len(rows), B, None if packing is None else packing.batch_sizes
-        dropout = (self.dropout,) * (self.num_layers - 1)
-        draw = partial(draw_mask, self._rng) if self.training else None
+        dropout, draw = (self.dropout,) * (self.num_layers - 1), None
+        if self.training and self.dropout > 0.0:
+            draw = partial(draw_mask, self._rng)
         y, (h_n, c_n), call = self._stack().forward(
-            rows, states, batch, save, dropout, draw
+            rows, states, batch, save, dropout, draw, marks
         )
         if save:
             nbytes = len(rows) * self._stack().row_bytes
             self._pending.push(_Pending(call, x.ndim, batch_first, T, B, packing), nbytes)
+        else:
+            self._pending.note_unsaved()
         if packing is not None:
             h_n, c_n = packing.unsort(h_n), None if c_n is None else packing.unsort(c_n)
         y = self._output(y, (T, B), packing, save)
         return _as_given(y, x.ndim, batch_first), *self._batched(h_n, c_n, x.ndim)
+
+    def _reset_rows(
+        self, resets: npt.ArrayLike | None, x: np.ndarray, packing: Packing | None
+    ) -> list[np.ndarray] | None:
+        """The rows of resets in the order of kernels, by direction."""
+        if resets is None:
+            return None
+        marks = check_resets(resets, x.shape[:-1])
+        if x.ndim == 2:
+            marks = marks[:, None]
+        elif self.batch_first:
+            marks = marks.T
+        return reset_rows(marks, packing, len(self._suffixes))
 
     @staticmethod
     def _own(states: np.ndarray | None, packing: Packing | None) -> np.ndarray | None:
@@ -306,10 +304,8 @@ class Recurrent(Module):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN, got 0")
         return steps
 
-    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray | None:
+    def _initial(self, name: str, state: Any, size: int, ndim: int, B: int) -> np.ndarray:
         """An initial state as (K, B, size), which kernels can read."""
-        if state is None:
-            return None
         check_array(name, state)
         if state.shape != self._state_shape(size, ndim, B):
             raise self._wrong_shape(name, state, size, ndim, B)
@@ -416,7 +412,7 @@ class Recurrent(Module):
     def _run_back(
         self, grad_output: np.ndarray | None, grad_states: StateGradients, needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        pending: _Pending = self._pending.last()
+        pending: _Pending = self._pending.last(grad_output, self.saves_for_backward())
         call, ndim, batch_first, T, B, packing = pending
         dy = self._output_gradient(grad_output, ndim, batch_first, T, B)
         dh = self._state_gradient("hidden", grad_states[0], self._output_size, ndim, B)

@@ -5,12 +5,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .._kernels.records import LayerCall, Saved
+from .._kernels.records import LayerCall, Saved, Weights
 from .buffers import pooled_empty
 from .recurrence import Recurrence
 
 # Fills an array with factors of dropout of this probability, and returns it.
 DrawMask = Callable[[float, np.ndarray], np.ndarray]
+# y, h_n, c_n of all layers.
+Outputs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class InputProjection(Protocol):
@@ -29,6 +31,8 @@ class StackCall(NamedTuple):
     Attributes
     ----------
     source : ndarray of shape (N, I), or InputProjection
+    outputs : list of ndarray of shape (N, D·P)
+        By layer, before dropout.
     calls : list of list of LayerCall
         By layer and direction.
     masks : list of ndarray of shape (N, D·P), or None
@@ -36,6 +40,7 @@ class StackCall(NamedTuple):
     """
 
     source: np.ndarray | InputProjection
+    outputs: list[np.ndarray]
     calls: list[list[LayerCall]]
     masks: list[np.ndarray | None]
 
@@ -53,6 +58,8 @@ class Stack:
 
     Attributes
     ----------
+    output_width : int
+        D·P of the last layer.
     row_bytes : int
         Memory that one row of a call keeps for `backward`.
     """
@@ -63,6 +70,7 @@ class Stack:
         self.dtype, self._has_c = first.dtype, first.cell.has_c
         self._state_shapes = (len(everyone), first.output_size), (len(everyone), first.hidden_size)
         numbers = sum(one.saved_width + one.output_size for one in everyone)
+        self.output_width = len(layers[-1]) * layers[-1][0].output_size
         self.row_bytes = numbers * self.dtype.itemsize
 
     def forward(
@@ -73,6 +81,8 @@ class Stack:
         save: bool,
         dropout: Sequence[float] = (),
         draw: DrawMask | None = None,
+        resets: Sequence[np.ndarray] | None = None,
+        out: Outputs | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray | None], StackCall]:
         """Run all layers.
 
@@ -88,6 +98,10 @@ class Stack:
             Probability with which an output is dropped, for the first layers or all.
         draw : callable or None
             Draws what dropout drops; None drops nothing.
+        resets : ndarray of uint8 of shape (N,) for each direction, or None
+            See `LayerCall`.
+        out : y, h_n, c_n, OUT, or None for fresh arrays
+            Where to put the output and the final states.
 
         Returns
         -------
@@ -98,22 +112,29 @@ class Stack:
         call : StackCall
         """
         rows, B, batch_sizes = batch
-        h_n, c_n = self._empty_states(B)
-        call, current = StackCall(x, [], []), x
+        h0, c0 = states
+        if out is None:
+            out = self.empty_output(rows), *self._empty_states(B)
+        top, h_n, c_n = out
+        call, current = StackCall(x, [], [], []), x
         for number, layer in enumerate(self.layers):
-            P = layer[0].output_size
-            y = pooled_empty((rows, len(layer) * P), layer[0].dtype)
+            P, last = layer[0].output_size, number == len(self.layers) - 1
+            y = top if last else pooled_empty((rows, len(layer) * P), layer[0].dtype)
+            call.outputs.append(y)
             call.calls.append([])
             for d, one in enumerate(layer):
                 k = number * len(layer) + d
-                saved = one.save(rows) if save or not isinstance(current, np.ndarray) else None
+                source = current if isinstance(current, np.ndarray) else None
+                saved = one.save(rows) if save or source is None else None
                 if not isinstance(current, np.ndarray):
                     assert saved is not None
                     current.forward(one, saved.gates)
-                h0, c0 = (None if a is None else a[k] for a in states)
+                start = None if h0 is None else h0[k], None if c0 is None else c0[k]
                 outputs = y[:, d * P : (d + 1) * P], h_n[k], None if c_n is None else c_n[k]
-                source = current if isinstance(current, np.ndarray) else None
-                call.calls[-1].append(one.forward(source, (h0, c0), outputs, batch_sizes, saved))
+                marks = None if resets is None else resets[d]
+                call.calls[-1].append(
+                    one.forward(source, start, outputs, batch_sizes, saved, marks)
+                )
             current = y
             mask = None
             if draw is not None and number < len(dropout) and dropout[number] > 0.0:
@@ -122,6 +143,10 @@ class Stack:
             call.masks.append(mask)
         assert isinstance(current, np.ndarray)
         return current, (h_n, c_n), call
+
+    def empty_output(self, rows: int) -> np.ndarray:
+        """An array for the last layer's output, of shape (N, D·P)."""
+        return pooled_empty((rows, self.output_width), self.dtype)
 
     def _empty_states(self, B: int) -> tuple[np.ndarray, np.ndarray | None]:
         (K, P), (_, H) = self._state_shapes
@@ -135,6 +160,7 @@ class Stack:
         dstates: tuple[np.ndarray, np.ndarray | None],
         dx: np.ndarray | None,
         accumulate: bool = True,
+        weights: Sequence[Weights] | None = None,
     ) -> None:
         """Invert a call of `forward`, once: gradients of all parameters.
 
@@ -147,6 +173,8 @@ class Stack:
         dx : ndarray of shape (N, I), OUT, or None where it is not wanted
         accumulate : bool
             Add to the parameters' gradients instead of overwriting them.
+        weights : sequence of K Weights, or None for the parameters' own
+            Where to put the gradients; x is an array.
         """
         dh, dc = dstates
         for number in reversed(range(len(self.layers))):
@@ -162,7 +190,8 @@ class Stack:
                 k = number * len(layer) + d
                 part = None if dy is None else dy[:, d * P : (d + 1) * P]
                 dstate = dh[k], None if dc is None else dc[k]
-                self._backward_one(call, number, d, part, dstate, below, accumulate)
+                own = None if weights is None else weights[k]
+                self._backward_one(call, number, d, part, dstate, below, accumulate, own)
             dy = below
 
     def _width(self, number: int) -> int:
@@ -177,10 +206,11 @@ class Stack:
         dstate: tuple[np.ndarray, np.ndarray | None],
         dx: np.ndarray | None,
         accumulate: bool,
+        weights: Weights | None,
     ) -> None:
         one, layer_call = self.layers[number][d], call.calls[number][d]
         if layer_call.x is not None:
-            one.backward(layer_call, dy, dstate, dx, d > 0, accumulate)
+            one.backward(layer_call, dy, dstate, dx, d > 0, accumulate, weights)
             return
         # The input projection has its own way to the gradients of weight and biases.
         weights = one.gradients()._replace(w_ih=None, b_ih=None, b_hh=None)

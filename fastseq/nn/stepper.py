@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..backend import kernels
-from .checks import as_kernel_array, check_floats, check_pair
+from .checks import as_kernel_array, check_array, check_floats, check_pair
 from .recurrence import Recurrence
 
 
@@ -55,7 +55,7 @@ class Stepper:
         B = 1 if batch_size is None else batch_size
         L, P, H = len(layers), first.output_size, first.hidden_size
         self.dtype, self._batched = first.dtype, batch_size is not None
-        inputs = first.w_ih.shape[1]
+        inputs = first.w_ih.data.shape[1]
         self._shape = (B, inputs) if self._batched else (inputs,)
         self._h = np.zeros((L, B, P), self.dtype)
         self._c = np.zeros((L, B, H), self.dtype) if first.cell.has_c else None
@@ -112,26 +112,52 @@ class Stepper:
         h = self._view(self._h).copy()
         return h if self._c is None else (h, self._view(self._c).copy())
 
-    def reset(self, state: Any = None) -> None:
+    def reset(self, state: Any = None, rows: np.ndarray | None = None) -> None:
         """Continue from another state.
 
         Parameters
         ----------
         state : ndarray, or for an LSTM a pair of ndarray, or None for zeros
             In the form of `state`; it is copied.
+        rows : ndarray of bool of shape (B,), or None for all
+            The streams that get their part of `state`; the others go on. Only with `batch_size`.
 
         Raises
         ------
         TypeError, ValueError, RuntimeError
             Not an array or not a pair; another dtype; another shape. The old state is kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastseq import nn
+        >>> stream = nn.GRU(3, 4, seed=0).stepper(batch_size=2)
+        >>> y = stream(np.ones((2, 3), np.float32))
+        >>> stream.reset(rows=np.array([False, True]))  # the second one has ended
+        >>> stream.state.any(axis=(0, 2)).tolist()
+        [True, False]
         """
         own = [self._view(a) for a in (self._h, self._c) if a is not None]
+        which = self._which(rows)
         if state is None:
             for array in own:
-                array.fill(0)
+                array[which] = 0
             return
         given = [state] if self._c is None else check_pair("state", state)
         for array, new in zip(own, given, strict=True):
             check_floats("state", new, self.dtype, array.shape)
         for array, new in zip(own, given, strict=True):
-            array[...] = new
+            array[which] = new[which]
+
+    def _which(self, rows: np.ndarray | None) -> Any:
+        """The part of a state that belongs to some streams, as an index."""
+        if rows is None:
+            return ...
+        check_array("rows", rows)
+        if not self._batched:
+            raise RuntimeError("rows: expected None, since the stepper has no batch_size")
+        if rows.dtype.kind != "b":
+            raise TypeError(f"rows: expected bool, got dtype {rows.dtype}")
+        if rows.shape != self._h.shape[1:2]:
+            raise RuntimeError(f"rows: expected shape {self._h.shape[1:2]}, got {rows.shape}")
+        return np.s_[:, rows]

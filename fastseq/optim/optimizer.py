@@ -12,6 +12,7 @@ from .._kernels.records import Clip
 from ..backend import kernels
 from ..checks import check_mapping
 from ..nn import Parameter
+from ..nn.calls import check_none_passed_over
 from .segments import Segment, segments
 
 
@@ -158,6 +159,12 @@ class Optimizer:
         limit : float
             Bound on every element of the scaled gradients.
 
+        Raises
+        ------
+        RuntimeError
+            ``backward`` of a module has left out a forward call before the one that it has gone
+            through, so that the gradients may be those of another call. Nothing is updated.
+
         Examples
         --------
         Clip the norm of all gradients to 1 within the update:
@@ -171,6 +178,7 @@ class Optimizer:
         >>> weight.data.round(4).tolist()
         [-0.6, -0.8]
         """
+        check_none_passed_over(p for group in self.param_groups for p in group["params"])
         for group, group_segments in zip(self.param_groups, self._current(), strict=True):
             group["step"] += 1
             clip = Clip(scale, limit, group["weight_decay"])

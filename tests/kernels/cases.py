@@ -31,6 +31,8 @@ class Cell:
         Size of the projected state, of cells that can project.
     bias, reverse : bool
     lengths : tuple of B ints, or None
+    resets : bool
+        Whether some states are set to zero before a step.
     """
 
     cell: str
@@ -42,6 +44,7 @@ class Cell:
     bias: bool = True
     reverse: bool = False
     lengths: tuple[int, ...] | None = None
+    resets: bool = False
 
     @property
     def row(self) -> cells.Cell:
@@ -63,6 +66,7 @@ class Cell:
         marks += [] if self.bias else ["nobias"]
         marks += ["reverse"] if self.reverse else []
         marks += ["lengths"] if self.lengths else []
+        marks += ["resets"] if self.resets else []
         return "-".join([self.cell, f"T{self.T}B{self.B}I{self.I}H{self.H}", *marks])
 
     def active(self) -> np.ndarray:
@@ -80,12 +84,20 @@ class Cell:
         SimpleNamespace
             x (T, B, I); w_ih (G·H, I); b_ih, b_hh (G·H,) or None; w_hh (G·H, P); w_hr (P, H) or
             None; h0 (B, P); c0 (B, H), or None unless the cell has a cell state; dy (T, B, P);
-            dh (B, P); dc as c0; lengths (B,) int64 or None.
+            dh (B, P); dc as c0; lengths (B,) int64 or None; resets (T, B) uint8 or None.
         """
         numbers = _numbers(self, seed)
         arrays = {n: None if a is None else a.astype(dtype) for n, a in numbers.items()}
         lengths = None if self.lengths is None else np.array(self.lengths, np.int64)
-        return SimpleNamespace(**arrays, lengths=lengths)
+        return SimpleNamespace(**arrays, lengths=lengths, resets=self._drawn_resets(seed))
+
+    def _drawn_resets(self, seed: int) -> np.ndarray | None:
+        """A third of all steps, and no step of every fourth."""
+        if not self.resets:
+            return None
+        marks = np.random.default_rng([seed, self.T, self.B]).random((self.T, self.B)) < 1 / 3
+        marks[2::4] = False
+        return marks.astype(np.uint8)
 
 
 @cache
@@ -132,6 +144,10 @@ def _cells(cell: str) -> Iterator[Cell]:
     for T, B, H in ((4, 3, 5), (3, 15, 16), (3, 7, 33)):
         case = Cell(cell, T, B, 3, H, lengths=_lengths(T, B))
         yield from (case, replace(case, reverse=True))
+    for T, B, H in ((1, 1, 4), (4, 3, 5), (5, 15, 16), (1, 2, 33)):
+        case = Cell(cell, T, B, 3, H, resets=True)
+        yield from (case, replace(case, reverse=True))
+        yield replace(case, reverse=H == 5, lengths=_lengths(T, B))
 
 
 def _projected(cell: str) -> Iterator[Cell]:
@@ -140,7 +156,8 @@ def _projected(cell: str) -> Iterator[Cell]:
         for reverse in (False, True):
             yield Cell(cell, T, B, 3, H, projection=P, reverse=reverse, bias=H != 5)
     for reverse in (False, True):
-        yield Cell(cell, 4, 5, 3, 9, projection=4, reverse=reverse, lengths=_lengths(4, 5))
+        case = Cell(cell, 4, 5, 3, 9, projection=4, reverse=reverse, lengths=_lengths(4, 5))
+        yield from (case, replace(case, resets=True), replace(case, lengths=None, resets=True))
 
 
 PROJECTING = tuple(row.name for row in cells.CELLS if row.can_project)
@@ -152,23 +169,28 @@ CELLS = (
 # Small enough for central differences on every element. With I = G·H the gradient of x
 # determines that of every gate.
 GRADIENT_CELLS = tuple(
-    Cell(cell, 3, 3, len(BY_NAME[cell].gates) * H, H, P, reverse=reverse, lengths=lengths)
+    Cell(
+        cell, 3, 3, len(BY_NAME[cell].gates) * H, H, P, reverse=reverse, lengths=lengths,
+        resets=resets,
+    )
     for cell, H, P in (
         *((row.name, 2, None) for row in cells.CELLS),
         *((cell, 3, 2) for cell in PROJECTING),
     )
     for lengths in (None, (2, 0, 3))
     for reverse in (False, True)
-)
+    for resets in (False, True)
+)  # fmt: skip
 
 # Enough work for several threads; too much for the oracle.
 LARGE_CELLS = tuple(
-    Cell(cell, T, B, 20, H, P, reverse=B in (11, 47), lengths=lengths)
+    Cell(cell, T, B, 20, H, P, reverse=B in (11, 47), lengths=lengths, resets=B == 9)
     for cell, P in (
         *((row.name, None) for row in cells.CELLS), *((cell, 50) for cell in PROJECTING)
     )
     for T, B, H, lengths in (
         (6, 47, 150, None), (3, 2, 387, None), (5, 33, 96, _lengths(5, 33)), (6, 11, 320, None),
+        (5, 9, 260, None),
     )
 )  # fmt: skip
 

@@ -90,7 +90,7 @@ def new_call(case, a, saves=True, place=as_is):
         row.id, _input(place, rows.pack(a.x)), Weights(*map(frozen_here, _weights(a))),
         _input(place, rows.sort(a.h0)), _input(place, rows.sort(a.c0)), frozen(rows.batch_sizes),
         case.reverse, nan(n, case.P), nan(case.B, case.P), nan(case.B, H) if row.has_c else None,
-        saved,
+        saved, None if a.resets is None else frozen(rows.pack(a.resets)),
     )  # fmt: skip
 
 
@@ -143,6 +143,8 @@ def final(case, states):
 def before(case, a, states, t, b):
     """h and c of sequence b before its step t; c is None unless the cell has it."""
     length = case.T if case.lengths is None else case.lengths[b]
+    if a.resets is not None and a.resets[t, b]:
+        return np.zeros_like(a.h0[b]), None if a.c0 is None else np.zeros_like(a.c0[b])
     prev = t + 1 if case.reverse else t - 1
     if 0 <= prev < length:
         return states.y[prev, b], None if states.c is None else states.c[prev, b]

@@ -171,6 +171,7 @@ def _cuts():
             for n, (H, P) in enumerate(shapes):
                 reverse = (row.id + n) % 2 == 1
                 yield Cell(row.name, T, B, 7, H, P, reverse=reverse)
+                yield Cell(row.name, T, B, 7, H, P, reverse=not reverse, resets=True)
                 ragged = 2 * T + 2  # lengths from 0 to here, in no order
                 lengths = tuple((ragged - 5 * b) % (ragged + 1) for b in range(B))
                 yield Cell(row.name, ragged, B, 7, H, P, reverse=not reverse, lengths=lengths)
@@ -236,7 +237,8 @@ ROWS = [case for case in CELLS if case.B in (14, 15) and case.I < 10]
 
 def only_row(a, b):
     """The arrays of a case for one row of its batch."""
-    parts = {name: getattr(a, name)[:, b : b + 1].copy() for name in ("x", "dy")}
+    names = [name for name in ("x", "dy", "resets") if getattr(a, name) is not None]
+    parts = {name: getattr(a, name)[:, b : b + 1].copy() for name in names}
     for name in ("h0", "c0", "dh", "dc", "lengths"):
         if getattr(a, name) is not None:
             parts[name] = getattr(a, name)[b : b + 1].copy()

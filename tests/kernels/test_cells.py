@@ -63,4 +63,5 @@ def test_every_cell_is_among_the_cases(row):
     of_cell = [case for case in CASES if case.cell == row.name]
     assert any(case.lengths for case in of_cell)
     assert any(case.reverse for case in of_cell)
+    assert any(case.resets for case in of_cell)
     assert row.can_project == any(case.projection for case in of_cell)

@@ -24,9 +24,10 @@ every_order = pytest.mark.parametrize("ragged", [False, True], ids=["full", "rag
 LENGTHS = (2, 0, 4, 1)
 
 
-def case_of(cell, P, ragged=False, **options):
+def case_of(cell, P, ragged=False, T=4, **options):
     lengths = LENGTHS if ragged else None
-    return Cell(cell, 4, 4, 3, 5, P, **({"lengths": lengths, "reverse": ragged} | options))
+    usual = {"lengths": lengths, "reverse": ragged, "resets": ragged}
+    return Cell(cell, T, 4, 3, 5, P, **(usual | options))
 
 
 def arrays_of(record):
@@ -61,8 +62,9 @@ def assert_same(got, want, but=()):
 
 @every_kind
 def test_weights_read_in_place_give_the_bits_of_packed_ones(compiled, dtype, cell, P):
-    """Up to two rows read weights in place: T = 1 against the first step of T = 3."""
-    for B, H in itertools.product((1, 2), (1, 15, 33, 64, 70)):
+    """One step of few rows reads weights in place: T = 1 against the first step of T = 3."""
+    sizes = [*itertools.product((1, 2), (1, 15, 33, 64, 70)), (3, 33), (6, 15), (7, 64), (55, 33)]
+    for B, H in [*sizes, (56, 17), (57, 17)]:
         assert_same_in_place(compiled, dtype, Cell(cell, 3, B, 4, H + bool(P), H if P else None))
 
 
@@ -255,6 +257,109 @@ def test_a_backward_pass_leaves_outputs_and_inputs_alone(k, dtype, cell, P, ragg
     assert same_bits(gradients.y, dy)
 
 
+# -- resets --------------------------------------------------------------------------------
+
+
+@every_kind
+@every_order
+def test_resets_at_no_step_change_no_bit(k, dtype, cell, P, ragged):
+    case = case_of(cell, P, ragged, resets=False)
+    a = case.arrays(dtype)
+    want = run(k, case, a)
+    none = np.zeros(len(want[0].y), np.uint8)
+    got = run(k, case, a, lambda call: call._replace(resets=none))
+    for one, other in zip(got, want, strict=True):
+        arrays = arrays_of(one)
+        assert arrays.pop("resets", none) is none
+        assert_same(arrays, arrays_of(other))
+
+
+def segments(case, resets, b):
+    """Slices of sequence b's steps, in the order of computation, that resets part."""
+    length = case.T if case.lengths is None else case.lengths[b]
+    steps = range(length)[:: -1 if case.reverse else 1]
+    starts = [n for n in range(length) if n == 0 or resets[steps[n], b]]
+    for start, end in itertools.pairwise([*starts, length] if starts else []):
+        part = steps[start:end]
+        yield slice(min(part), max(part) + 1)
+
+
+def one_segment(case, a, b, steps, is_first, is_last):
+    """The arrays of a segment as a sequence of its own."""
+    one = one_layer.each_array(one_layer.as_is, a)
+    one.x, one.dy = a.x[steps, b : b + 1].copy(), a.dy[steps, b : b + 1].copy()
+    one.lengths = one.resets = None
+    start = steps.stop - 1 if case.reverse else steps.start
+    for name, keeps in [("h0", is_first and not a.resets[start, b]), ("dh", is_last)]:
+        for state in (name, name.replace("h", "c")):
+            if getattr(a, state) is not None:
+                rows = getattr(a, state)[b : b + 1]
+                setattr(one, state, rows.copy() if keeps else np.zeros_like(rows))
+    return one
+
+
+@every_kind
+@every_order
+@pytest.mark.parametrize("reverse", [False, True])
+def test_resets_part_a_sequence_into_segments(k, dtype, cell, P, ragged, reverse):
+    """The bits of segments that run one by one, and the sum of their weights' gradients."""
+    case = case_of(cell, P, ragged, reverse=reverse, resets=True, T=6)
+    a = case.arrays(dtype)
+    whole = one_layer.forward(k, case, a)
+    back = one_layer.backward(k, case, a, whole)
+    sums = {name: np.zeros_like(back[name]) for name in Weights._fields if name in back}
+    for b in range(case.B):
+        parts = list(segments(case, a.resets, b))
+        for n, steps in enumerate(parts):
+            alone = replace(case, T=steps.stop - steps.start, B=1, lengths=None, resets=False)
+            one = one_segment(case, a, b, steps, n == 0, n == len(parts) - 1)
+            states = one_layer.forward(k, alone, one)
+            gradients = one_layer.backward(k, alone, one, states)
+            assert same_bits(whole.y[steps, b], states.y[:, 0])
+            for name in {"gates", "inner", "x"} & back.keys():
+                assert same_bits(back[name][steps, b], gradients[name][:, 0]), name
+            for name in sums:
+                sums[name] += gradients[name]
+            start = steps.stop - 1 if reverse else steps.start
+            for name in {"h0", "c0"} & back.keys() if n == 0 else ():
+                zeros = np.zeros_like(back[name][b])
+                want = zeros if a.resets[start, b] else gradients[name][0]
+                assert same_bits(back[name][b], want), name
+        if parts:
+            assert same_bits(whole.h_n[b], states.h_n[0])
+            assert case.row.has_c is False or same_bits(whole.c_n[b], states.c_n[0])
+    for name, total in sums.items():
+        assert_close(back[name], total, name, 64)
+
+
+@every_kind
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_does_not_pass_a_reset(k, dtype, cell, P, value):
+    case = case_of(cell, P, resets=True, reverse=False)
+    a = case.arrays(dtype)
+    a.resets[...] = 0
+    a.resets[2] = 1
+    want = one_layer.forward(k, case, a)
+    a.x[0, 1] = a.h0[2] = value
+    got = one_layer.forward(k, case, a)
+    assert same_bits(got.y[2:], want.y[2:])
+    assert same_bits(got.h_n, want.h_n)
+    back = one_layer.backward(k, case, a, got)
+    assert np.isfinite(back["gates"][2:]).all()
+
+
+@every_kind
+def test_wrong_resets_are_refused(compiled, dtype, cell, P):
+    call = one_layer.new_call(case_of(cell, P), case_of(cell, P).arrays(dtype))
+    for wrong, message in [
+        (np.zeros(15, np.uint8), "resets: length: expected 16, got 15"),
+        (np.zeros(16, np.int64), "Buffer dtype mismatch"),
+        (np.zeros((4, 4), np.uint8), "wrong number of dimensions"),
+    ]:
+        bad = call._replace(resets=wrong)
+        assert_refused(lambda bad=bad: compiled.layer_forward(bad), bad, ValueError, message)
+
+
 # -- input projection from elsewhere -------------------------------------------------------
 
 
@@ -332,8 +437,8 @@ def assert_refused(call, record, error, message):
 def wrong_arrays(record, change):
     """The record once for each of its arrays, which has been changed."""
     for name in arrays_of(record):
-        is_vector = name.rpartition(".")[2] in ("b_ih", "b_hh", "batch_sizes")
-        if not is_vector or (change is not shorter and name != "batch_sizes"):
+        is_vector = name.rpartition(".")[2] in ("b_ih", "b_hh", "batch_sizes", "resets")
+        if not is_vector or (change is not shorter and name.startswith("weights.b")):
             yield set_field(record, name, change)
 
 
@@ -359,7 +464,7 @@ def test_a_wrong_array_is_refused(compiled, dtype, cell, P, change):
     assert_same(arrays_of(gradients), before[1])
 
 
-MAY_BE_MISSING = ("x", "h0", "c0", "batch_sizes", "weights.w_hr")
+MAY_BE_MISSING = ("x", "h0", "c0", "batch_sizes", "weights.w_hr", "resets")
 
 
 @every_kind
@@ -441,8 +546,8 @@ def cases(draw):
     if P:
         H += 1
         P = draw(st.integers(1, H - 1))
-    bias, reverse = draw(st.booleans()), draw(st.booleans())
-    return Cell(cell, T, B, I, H, P, bias=bias, reverse=reverse, lengths=lengths)
+    flags = {name: draw(st.booleans()) for name in ("bias", "reverse", "resets")}
+    return Cell(cell, T, B, I, H, P, lengths=lengths, **flags)
 
 
 @settings(max_examples=60)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from fastseq import nn
-from fastseq.nn import module
-from fastseq.nn.module import PendingCalls, no_grad
-from fastseq.nn.rnn_base import FIXED
+from fastseq.nn import calls as calls_module
+from fastseq.nn.calls import PendingCalls
+from fastseq.nn.module import no_grad
+from fastseq.nn.recurrent_module import FIXED
 
 RECURRENT = {
     "RNN": lambda **k: nn.RNN(4, 4, **k),
@@ -176,7 +177,7 @@ class Held:
 
 
 def test_pending_calls_hold_no_more_than_a_quarter_of_the_memory(monkeypatch):
-    monkeypatch.setattr(module, "physical_memory", lambda: 400)
+    monkeypatch.setattr(calls_module, "physical_memory", lambda: 400)
     pending, calls = PendingCalls(), [Held() for _ in range(6)]
     alive = [weakref.ref(call) for call in calls]
     for call, nbytes in zip(calls, (30, 30, 50, 20, 20, 90), strict=True):
@@ -203,7 +204,7 @@ def test_forward_calls_without_backward_do_not_fill_memory(name, rng, monkeypatc
     for x, dy in zip(xs, dys, strict=True):
         layer(x)
         pairs.append(flat(layer.backward(dy)))
-    monkeypatch.setattr(module, "physical_memory", lambda: 1 << 12)
+    monkeypatch.setattr(calls_module, "physical_memory", lambda: 1 << 12)
     for x in xs:
         layer(x)
     taken = []

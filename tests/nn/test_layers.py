@@ -1,4 +1,4 @@
-"""Linear, Embedding, Dropout, Sequential, losses, clipping and initial values."""
+"""Linear, Embedding, Dropout, clipping and initial values."""
 
 import math
 
@@ -86,69 +86,6 @@ def test_dropout(p, dtype, rng):
     assert layer.eval()(x) is x
     assert (nn.Dropout(p, seed=0)(x) == y).all()
     assert (layer.train()(x) != y).any() == (0 < p < 1)
-
-
-def test_sequential(rng):
-    layers = [nn.Linear(3, 4, seed=0), nn.Dropout(0.0), nn.Linear(4, 2, seed=1)]
-    stack, x = nn.Sequential(*layers), rng.normal(size=(5, 3)).astype(np.float32)
-    assert len(stack) == 3
-    assert list(stack) == layers
-    assert stack[-1] is layers[2]
-    y = stack(x)
-    np.testing.assert_array_equal(y, layers[2](layers[1](layers[0](x))))
-    dx = stack.backward(y)
-    np.testing.assert_allclose(dx, y @ layers[2].weight.data @ layers[0].weight.data, rtol=1e-4)
-
-
-# -- losses ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("shape", [(5,), (4, 5), (3, 5, 2), (2, 5, 3, 2), (0, 5)], ids=str)
-@pytest.mark.parametrize("ignore_index", [-100, 1, -1])
-def test_cross_entropy(build, torch, reduction, shape, ignore_index, dtype, rng):
-    logits = rng.normal(size=shape).astype(dtype) * 5
-    targets = rng.integers(0, 5, shape[:1] + shape[2:] if len(shape) > 1 else ())
-    if targets.size > 2:
-        targets.flat[1] = ignore_index
-    leaf = torch.from_numpy(logits).requires_grad_()
-    theirs = torch.nn.functional.cross_entropy(
-        leaf, torch.from_numpy(np.asarray(targets)), reduction=reduction,
-        ignore_index=ignore_index,
-    )  # fmt: skip
-    theirs.sum().backward()
-    criterion = nn.CrossEntropyLoss(ignore_index, reduction)
-    loss = criterion(logits, np.asarray(targets))
-    close(loss, theirs, dtype)
-    if targets.size:
-        close(criterion.backward(), leaf.grad, dtype)
-    assert criterion.backward().shape == logits.shape
-    assert isinstance(loss, np.ndarray if reduction == "none" else float)
-
-
-def test_cross_entropy_of_ignored_targets():
-    loss, grad = nn.cross_entropy(np.ones((2, 3), np.float32), np.array([-100, -100]))
-    assert math.isnan(loss)  # as in PyTorch: a mean over nothing
-    assert not grad.any()
-
-
-def test_cross_entropy_leaves_its_input_alone(rng):
-    logits, targets = rng.normal(size=(3, 4)), np.array([0, -100, 3])
-    before = logits.copy(), targets.copy()
-    nn.cross_entropy(logits, targets)
-    np.testing.assert_array_equal(logits, before[0])
-    np.testing.assert_array_equal(targets, before[1])
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_mse_loss(torch, reduction, dtype, rng):
-    x, target = (rng.normal(size=(4, 3)).astype(dtype) for _ in range(2))
-    leaf = torch.from_numpy(x).requires_grad_()
-    theirs = torch.nn.functional.mse_loss(leaf, torch.from_numpy(target), reduction=reduction)
-    theirs.sum().backward()
-    criterion = nn.MSELoss(reduction)
-    close(criterion(x, target), theirs, dtype)
-    close(criterion.backward(), leaf.grad, dtype)
 
 
 # -- clipping ----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def draw(seed):
         grad_state=r.random() < 0.7,
         dtype=r.choice(["float32", "float64"]),
         seed=seed,
+        resets=r.random() < 0.3,
     )
 
 
@@ -48,6 +49,15 @@ def test_random_configurations(seed):
 @pytest.mark.parametrize("seed", range(1000, 1012))
 def test_every_build(build, seed):
     check(draw(seed))
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "lengths": True}], ids=str)
+def test_resets(build, cell, bidirectional, options):
+    case = Case(cell, T=6, B=4, layers=2, bidirectional=bidirectional, resets=True, **options)
+    assert case.marks().any()
+    check(case)
 
 
 @pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])

@@ -53,6 +53,24 @@ def test_state_goes_out_and_in():
     assert np.array_equal(layer.stepper(2)(x), first)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_some_streams_begin_anew(cell, build):
+    layer, x = CELLS[cell](3, 4, num_layers=2, seed=0).eval(), np.ones((3, 3), np.float32)
+    stepper, rows = layer.stepper(3), np.array([True, False, True])
+    first = stepper(x)
+    kept = stepper.state
+    second = stepper(x)
+    stepper.reset(rows=rows)
+    for now, old in zip(parts(stepper.state), parts(kept), strict=True):
+        assert not now[:, rows].any()
+        assert not np.array_equal(now[:, 1], old[:, 1])
+    stepper.reset(kept, np.array([False, False, True]))
+    third = stepper(x)
+    assert np.array_equal(third[0], first[0])
+    assert np.array_equal(third[2], second[2])
+    assert not np.array_equal(third[1], second[1])
+
+
 def test_weights_are_those_of_the_moment():
     layer = nn.GRU(3, 4, seed=0).eval()
     x = np.ones(3, np.float32)
@@ -86,6 +104,12 @@ def test_wrong_arguments():
         stepper.reset(np.zeros((1, 2, 4), np.float32))
     with pytest.raises(RuntimeError, match=r"state: expected shape \(1, 2, 4\), got \(2, 4\)"):
         stepper.reset((np.zeros((1, 2, 4), np.float32), np.zeros((2, 4), np.float32)))
+    with pytest.raises(TypeError, match="rows: expected bool, got dtype int64"):
+        stepper.reset(rows=np.array([0, 1]))
+    with pytest.raises(RuntimeError, match=r"rows: expected shape \(2,\), got \(3,\)"):
+        stepper.reset(rows=np.zeros(3, bool))
+    with pytest.raises(RuntimeError, match="rows: expected None, since the stepper has no batch"):
+        layer.stepper().reset(rows=np.zeros(1, bool))
     with pytest.raises(ValueError, match="batch_size must be greater than zero, got 0"):
         layer.stepper(0)
     with pytest.raises(TypeError, match="batch_size should be of type int, got: str"):

@@ -30,6 +30,7 @@ class Case:
     batch_first: bool = False
     unbatched: bool = False
     lengths: bool = False
+    resets: bool = False
     state: bool = True
     grad_state: bool = True
     dtype: str = "float64"
@@ -72,13 +73,22 @@ class Case:
         lengths = rng.integers(1, self.T + 1, self.B) if self.lengths else None
         return x, h0, c0, lengths, dy, dh, dc
 
+    def marks(self):
+        """Resets in the layout of the call, or None."""
+        if not self.resets:
+            return None
+        shape = (self.B, self.T) if self.batch_first else (self.T, self.B)
+        return (
+            np.random.default_rng(self.seed).random((self.T,) if self.unbatched else shape) < 0.4
+        )
+
 
 def run_ours(case, layer, arrays):
     """Everything that comes out of a forward and a backward call, by name."""
     x, h0, c0, lengths, dy, dh, dc = arrays
     lstm = case.cell == "LSTM"
     state = ((h0, c0) if lstm else h0) if case.state else None
-    y, final = layer(x, state, lengths)
+    y, final = layer(x, state, lengths, case.marks())
     grad = ((dh, dc) if lstm else dh) if case.grad_state else None
     dx, initial = layer.backward(dy, grad)
     out = {"output": y, "dx": dx}
@@ -101,7 +111,9 @@ def run_torch(case, layer, arrays):
     for leaf in leaves.values():
         leaf.requires_grad_()
     state = ((h0, c0) if case.cell == "LSTM" else h0) if case.state else None
-    if lengths is None:
+    if case.resets:
+        y, final = torch_segments(case, layer, x, h0, c0, lengths)
+    elif lengths is None:
         y, final = layer(x, state)
     else:
         rnn = torch.nn.utils.rnn
@@ -120,6 +132,45 @@ def run_torch(case, layer, arrays):
     out |= {f"d{name}": leaf.grad for name, leaf in leaves.items()}
     out |= {f"d{name}": p.grad for name, p in layer.named_parameters()}
     return {name: value.detach().numpy() for name, value in out.items()}
+
+
+def torch_segments(case, layer, x, h0, c0, lengths):
+    """PyTorch's layer over each sequence's segments, one by one: output and final state."""
+    marks = case.marks()
+    if case.unbatched:
+        x, h0, c0, marks = x[:, None], h0[:, None], c0[:, None], marks[:, None]
+    elif case.batch_first:
+        x, marks = x.transpose(0, 1), marks.T
+    layer.batch_first, outputs, finals = False, [], []
+    for b in range(case.B if not case.unbatched else 1):
+        length = case.T if lengths is None else lengths[b]
+        y, final = torch_sequence(
+            case, layer, x[:length, b], h0[:, b], c0[:, b], marks[:length, b]
+        )
+        outputs.append(torch.cat([y, y.new_zeros(case.T - length, y.shape[1])]))
+        finals.append(final)
+    y = torch.stack(outputs, 0 if case.batch_first and not case.unbatched else 1)
+    final = [torch.stack(states, 1) for states in zip(*finals, strict=True)]
+    if case.unbatched:
+        y, final = y[:, 0], [states[:, 0] for states in final]
+    return y, tuple(final) if case.cell == "LSTM" else final[0]
+
+
+def torch_sequence(case, layer, x, h0, c0, marks):
+    """The same of one sequence (T, I). The reverse direction begins with the last segment."""
+    starts = [0, *(t for t in range(1, len(x)) if marks[t])]
+    reverse = torch.arange(len(h0)) % 2 == 1 if case.bidirectional else torch.zeros(len(h0)) > 0
+    outputs, finals = [], []
+    for start, end in zip(starts, [*starts[1:], len(x)], strict=True):
+        keeps = (reverse & (end == len(x))) | (~reverse & (start == 0 and not marks[0]))
+        if not case.state:
+            keeps = keeps & False
+        state = [torch.where(keeps[:, None], s, torch.zeros_like(s)) for s in (h0, c0)]
+        y, final = layer(x[start:end], tuple(state) if case.cell == "LSTM" else state[0])
+        outputs.append(y)
+        finals.append(final if case.cell == "LSTM" else (final,))
+    ends = zip(finals[0], finals[-1], strict=True)
+    return torch.cat(outputs), [torch.where(reverse[:, None], a, z) for a, z in ends]
 
 
 def assert_same(ours, theirs, dtype):

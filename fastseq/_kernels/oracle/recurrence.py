@@ -41,7 +41,9 @@ def layer_forward(call):
     h = _initial(call.h0, B, call.h_n.shape[1])
     c = _initial(call.c0, B, H) if cell.has_c else [None] * B
     y, cs, inner, unprojected = ([None] * len(gates) for _ in range(4))
+    resets = _resets(call)
     for row, b in _rows(call):
+        h[b], c[b] = _kept(resets[row], h[b]), _kept(resets[row], c[b])  # (0)
         a, product = _pre_activations(cell, gates[row], h[b], w, H)
         gates[row], out, c[b], inner[row] = POINTWISE[cell.name][0](a, product, h[b], c[b], H)
         unprojected[row] = out
@@ -71,6 +73,7 @@ def layer_backward(call, gradients):
     if cell.has_c:
         c_prev = _previous(call, saved.c, call.c0, gradients.c)
     dgates, dinner, dproduct, totals = ([None] * len(y) for _ in range(4))
+    resets = _resets(call)
     for row, b in reversed(list(_rows(call))):
         total = dh[b] if dy is None else _add(dy[row], dh[b])
         out = total if w.w_hr is None else vec_mat(total, w.w_hr)  # inverts (8)
@@ -82,6 +85,7 @@ def layer_backward(call, gradients):
         dh[b] = vec_mat(dproduct[row], w.w_hh)  # inverts (1)
         if w.w_hr is None:
             dh[b] = _add(dh[b], direct)
+        dh[b], dc[b] = _kept(resets[row], dh[b]), _kept(resets[row], dc[b])  # inverts (0)
         totals[row] = total
     _write((call.saved.gates, dgates), (call.saved.inner, dinner))
     _write((gradients.h, dh), (gradients.c, dc))
@@ -136,9 +140,19 @@ def _pre_activations(cell, a, h_prev, w, H):
 def _previous(call, states, initial, like):
     """The state before each row's step."""
     current, before = _initial(initial, *like.shape), [None] * len(states)
+    resets = _resets(call)
     for row, b in _rows(call):
-        before[row], current[b] = current[b], states[row]
+        before[row], current[b] = _kept(resets[row], current[b]), states[row]
     return before
+
+
+def _resets(call):
+    return [0] * len(call.y) if call.resets is None else call.resets.tolist()
+
+
+def _kept(reset, state):
+    """The state as it is, or zeros where it is reset; None where the cell has none."""
+    return [0.0] * len(state) if reset and state is not None else state
 
 
 def _initial(state, B, size):

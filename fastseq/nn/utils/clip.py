@@ -8,8 +8,8 @@ from types import EllipsisType
 
 import numpy as np
 
-from ..backend import kernels
-from .parameter import Parameter
+from ...backend import kernels
+from ..parameter import Parameter
 
 __all__ = ["clip_coefficient", "clip_grad_norm_", "clip_grad_value_"]
 

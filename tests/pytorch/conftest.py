@@ -1,0 +1,19 @@
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Several test processes with many threads each would wait for each other."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def every_size(monkeypatch):
+    """Run on the kernels even where PyTorch is faster."""
+    from fastseq.torch import functions
+
+    monkeypatch.setattr(functions, "torch_is_faster", lambda call, inputs: False)
