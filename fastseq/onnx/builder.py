@@ -11,6 +11,7 @@ from .._version import __version__
 from .graph import Port
 from .package import IR_VERSION, NEWER_IR_VERSION, NUMBERS, OPSET, import_onnx
 
+LENGTHS = "lengths"  # the input, int64
 Size = int | str  # of an axis, or its name
 
 
@@ -107,7 +108,7 @@ class Builder:
     def lengths(self, batch: Size) -> str:
         """The lengths of sequences as recurrent nodes take them; empty where they have none."""
         if self._lengths == "":
-            given = self.input("lengths", (batch,), np.dtype(np.int64))
+            given = self.input(LENGTHS, (batch,), np.dtype(np.int64))
             (self._lengths,) = self.node("Cast", [given.name], to=6)
         return self._lengths or ""
 

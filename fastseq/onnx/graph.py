@@ -98,9 +98,9 @@ class _Call(NamedTuple):
 class GraphModule(Module):
     """A graph of ONNX as a module: what `load` returns.
 
-    Its recurrent layers, embeddings, matrix products with constant weights and dropout are layers
-    of `fastseq.nn`, attributes of the module under the names of their nodes, with parameters that
-    can be trained. All else runs on NumPy. Make one by `load`.
+    Its recurrent layers, embeddings, matrix products with constant weights, layer normalizations
+    and dropout are layers of `fastseq.nn`, attributes of the module under the names of their
+    nodes, with parameters that can be trained. All else runs on NumPy. Make one by `load`.
 
     Parameters
     ----------
@@ -191,11 +191,13 @@ class GraphModule(Module):
                 if isinstance(step, LayerStep):
                     step.forget(self)
             raise
-        if save:
-            own = sum(array.nbytes for array in values.values())
-            self._pending.push(_Call(tape, values), own)
         results = [values[slot] for slot in self.graph.outputs]
-        results = [array.copy() for array in results] if save else results
+        if save:
+            results = [array.copy() for array in results]
+            own = sum(array.nbytes for array in values.values())
+            self._pending.push(_Call(tape, values), own, results[0])
+        else:
+            self._pending.note_unsaved(results[0])
         return results[0] if len(results) == 1 else tuple(results)
 
     def _bind(self, args: Sequence[Array], kwargs: dict[str, Array]) -> list[Array]:
@@ -268,7 +270,8 @@ class GraphModule(Module):
         >>> dx.shape, model.linear.bias.grad.tolist()
         ((5, 3), [5.0, 5.0])
         """
-        call: _Call = self._pending.last()
+        first = grad_outputs[0] if grad_outputs else None
+        call: _Call = self._pending.last(first, self.saves_for_backward())
         grads = self._output_gradients(grad_outputs, call.values)
         wanted = self._differentiated(call, set(grads), needs_input_grad)
         self._pending.pop()

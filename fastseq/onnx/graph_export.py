@@ -10,6 +10,7 @@ import numpy as np
 from .. import nn
 from .builder import Builder
 from .graph import GraphModule
+from .modules import layer_norm
 from .package import import_onnx
 from .rnn_export import Rnn, rnn_node
 from .steps import NONE, Branch, Call, LayerStep, RecurrentStep, Step
@@ -90,6 +91,8 @@ class _Writer:
         layer: Any = step.layer(self._module)
         if isinstance(layer, nn.Embedding):
             return b.node("Gather", [b.weight(f"{path}.weight", layer.weight.data), x], path)[0]
+        if isinstance(layer, nn.LayerNorm):
+            return layer_norm(b, layer, path, x)
         if isinstance(layer, nn.Dropout):
             if b.opset < 12:
                 return b.node("Dropout", [x], path, ratio=layer.p)[0]

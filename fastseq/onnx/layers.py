@@ -65,6 +65,7 @@ class LayerBuilder:
             "Dropout": self._dropout,
             "Gather": self._gather,
             "Gemm": self._gemm,
+            "LayerNormalization": self._layer_norm,
             "MatMul": self._matmul,
         } | dict.fromkeys(RNN_KINDS, self._recurrent)
 
@@ -148,6 +149,26 @@ class LayerBuilder:
         bias = self._constants.get(node.inputs[2])
         return self._linear(node, weight, bias) if _is_bias(bias, weight) else None
 
+    def _layer_norm(self, node: Node) -> LayerStep | None:
+        """A normalisation of axes that are counted from the last one."""
+        arrays = [self._constants.get(slot) for slot in node.inputs[1:]]
+        axis, known = node.attributes.get("axis", -1), {"axis", "epsilon", "stash_type"}
+        if self._is_constant(node, 0) or len(node.outputs) > 1 or set(node.attributes) - known:
+            return None
+        gain, bias = (*arrays, None)[:2]
+        if gain is None or gain.ndim != -axis or gain.dtype.name not in ("float32", "float64"):
+            return None
+        if len(node.inputs) > 2 and node.inputs[2] != NONE and not _are_alike(gain, bias):
+            return None
+        has_bias = bias is not None
+        layer = nn.LayerNorm(
+            gain.shape, float(str(np.float32(node.attributes.get("epsilon", 1e-5)))),
+            bias=has_bias, dtype=gain.dtype,
+        )  # fmt: skip
+        layer.load_state_dict({"weight": gain} | ({"bias": bias} if bias is not None else {}))
+        name = self._add(node, layer, node.op, *node.inputs[1:], layer.eps)
+        return LayerStep(node.label, node.inputs[:1], node.outputs, name)
+
     def _matrix(self, node: Node, index: int) -> Array | None:
         """An input that is a constant matrix of a type that layers have."""
         if len(node.inputs) <= index:
@@ -204,6 +225,10 @@ class LayerBuilder:
             unique = f"{name}_{count}"
         self.layers[unique], self._sources[unique] = layer, source
         return unique
+
+
+def _are_alike(a: Array, b: Array | None) -> bool:
+    return b is not None and a.shape == b.shape and a.dtype == b.dtype
 
 
 def _is_bias(bias: Array | None, weight: Array) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .builder import Builder, Value
+from .builder import LENGTHS, Builder, Value
 from .package import OnnxError
 from .rnn_export import Rnn, dropout, export_rnn, output_shape
 
@@ -34,12 +34,13 @@ def write(b: Builder, module: nn.Module, path: str, x: Made) -> Made:
     """
     name = type(module).__name__
     if getattr(nn, name, None) is not type(module) or name not in WRITERS:
-        known = ", ".join(kind for kind in WRITERS if hasattr(nn, kind))
-        raise OnnxError(f"{path or 'module'}: {name} cannot be exported; expected {known}")
+        raise OnnxError(
+            f"{path or 'module'}: {name} cannot be exported; expected {', '.join(WRITERS)}"
+        )
     if not isinstance(x, Value) and name not in TAKES_STATES:
         raise OnnxError(
             f"{path}: {name}: expected one input, got the output and the final states of the "
-            "recurrent layer before it"
+            "recurrent layer before it; put Select(0) between them"
         )
     return WRITERS[name](b, module, path, x)
 
@@ -99,6 +100,64 @@ def _recurrent(b: Builder, module: Any, path: str, x: Value) -> Made:
     return output, values if has_c else values[0]
 
 
+def _along_axis(op: str) -> Writer:
+    def write_node(b: Builder, module: Any, path: str, x: Value) -> Value:
+        return Value(b.node(op, [x.name], path, axis=module.dim)[0], x.shape)
+
+    return write_node
+
+
+def _layer_norm(b: Builder, module: Any, path: str, x: Value) -> Value:
+    return Value(layer_norm(b, module, path, x.name), x.shape)
+
+
+def layer_norm(b: Builder, module: Any, path: str, x: str) -> str:
+    """The node of a `LayerNorm`, which always has a gain."""
+    ones = np.ones(module.normalized_shape, module.dtype)
+    gain = ones if module.weight is None else module.weight.data
+    inputs = [x, b.weight(f"{path}.weight", gain)]
+    if module.bias is not None:
+        inputs.append(b.weight(f"{path}.bias", module.bias.data))
+    axis = -len(module.normalized_shape)
+    return b.node("LayerNormalization", inputs, path, axis=axis, epsilon=module.eps)[0]
+
+
+# -- after a recurrent layer -----------------------------------------------------------------
+
+
+def _select(b: Builder, module: Any, path: str, made: Made) -> Made:
+    if isinstance(made, Value) or not -len(made) <= module.index < len(made):
+        raise OnnxError(f"{path}: Select: expected a tuple with an element {module.index}")
+    return made[module.index]
+
+
+def _last_step(b: Builder, module: Any, path: str, made: Made) -> Value:
+    """The last step of all sequences, or, where there are lengths, that of each."""
+    y: Value = made if isinstance(made, Value) else made[0]
+    time, batch = (1, 0) if module.batch_first else (0, 1)
+    shape = y.shape[batch], *y.shape[2:]
+    if not b.lengths(y.shape[batch]):
+        last = b.weight("last", np.array(-1, np.int64))
+        return Value(b.node("Gather", [y.name, last], path, axis=time)[0], shape)
+    steps = b.node("Sub", [LENGTHS, b.weight("one", np.array(1, np.int64))], path)
+    (rows,) = b.node("Unsqueeze", [*steps, b.integers(time, 2)], path)
+    (places,) = b.node("Expand", [rows, b.integers(1, 1, int(y.shape[2]))], path)
+    (picked,) = b.node("GatherElements", [y.name, places], path, axis=time)
+    return Value(b.node("Squeeze", [picked, b.integers(time)], path)[0], shape)
+
+
+def _final_state(b: Builder, module: Any, path: str, made: Made) -> Value:
+    """The topmost layer's states, the directions side by side."""
+    if isinstance(made, Value):
+        raise OnnxError(f"{path}: FinalState: expected the output and the state of a layer")
+    h: Value = made[1] if isinstance(made[1], Value) else made[1][0]
+    D = 1 + module.bidirectional
+    top = [b.weight(f"state_{n}", np.array(n, np.int64)) for n in range(-D, 0)]
+    states = [b.node("Gather", [h.name, n], path)[0] for n in top]
+    joined = b.node("Concat", states, path, axis=-1)[0] if D == 2 else states[0]
+    return Value(joined, (h.shape[1], D * int(h.shape[2])))
+
+
 def _swapped(b: Builder, x: str, module: Any, path: str) -> str:
     """A sequence from the layer's layout to steps first, or back."""
     return b.node("Transpose", [x], path, perm=[1, 0, 2])[0] if module.batch_first else x
@@ -120,8 +179,14 @@ WRITERS: dict[str, Writer] = {
     "ReLU": _elementwise("Relu"),
     "Tanh": _elementwise("Tanh"),
     "Sigmoid": _elementwise("Sigmoid"),
+    "Softmax": _along_axis("Softmax"),
+    "LogSoftmax": _along_axis("LogSoftmax"),
+    "LayerNorm": _layer_norm,
+    "Select": _select,
+    "LastStep": _last_step,
+    "FinalState": _final_state,
 }
-TAKES_STATES = {"Sequential"}
+TAKES_STATES = {"Sequential", "Select", "LastStep", "FinalState"}
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:

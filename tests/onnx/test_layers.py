@@ -124,6 +124,42 @@ def test_recurrent_layers_inside_of_a_sequential_have_names_of_their_own(tmp_pat
         agree([got["output"], got["1.h_n"], got["1.c_n"]], expected)
 
 
+TOPS = {
+    "tagger": lambda batch_first: [nn.Select(0), nn.LayerNorm(2 * H), nn.ReLU(),
+                                   nn.Linear(2 * H, 2), nn.LogSoftmax(-1)],
+    "last step": lambda batch_first: [nn.LastStep(batch_first), nn.Tanh(), nn.Softmax(1)],
+    "final state": lambda batch_first: [nn.FinalState(bidirectional=True), nn.Sigmoid(),
+                                        nn.LayerNorm(2 * H, elementwise_affine=False)],
+    "cell state": lambda batch_first: [nn.Select(1), nn.Select(-1), nn.LayerNorm((B, H))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("top", TOPS)
+def test_layers_around_a_recurrent_one(top, batch_first, lengths, tmp_path, rng):
+    layer = nn.LSTM(5, H, num_layers=2, bidirectional=True, batch_first=batch_first)
+    model = nn.Sequential(nn.Embedding(7, 5), layer, *TOPS[top](batch_first)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * rng.standard_normal(parameter.shape)
+    inputs = {"ids": rng.integers(0, 7, (B, T) if batch_first else (T, B))}
+    inputs |= {"lengths": LENGTHS} if lengths else {}
+    expected = model(**{"x" if name == "ids" else name: a for name, a in inputs.items()})
+    again = round_trip(model, tmp_path, lengths=lengths)
+    agree([again(**inputs), runtime(tmp_path / "model.onnx")(**inputs)[0]], [expected] * 2)
+    assert len(list(again.parameters())) >= 17
+    export(again, tmp_path / "again.onnx")
+    agree(runtime(tmp_path / "again.onnx")(**inputs), [expected])
+    dy = rng.standard_normal(expected.shape).astype(np.float32)
+    for module in (model.train(), again.train()):
+        module(**({"x": inputs["ids"]} | ({"lengths": LENGTHS} if lengths else {}))
+               if module is model else inputs)  # fmt: skip
+        module.backward(dy)
+    pairs = zip(*[[p.grad for p in m.parameters()][:17] for m in (model, again)], strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_metadata_and_open_sizes(tmp_path):
     again = round_trip(nn.Linear(3, 2), tmp_path, metadata={"who": "me"})
     assert again.metadata == {"who": "me"}
@@ -140,6 +176,9 @@ class Doubling(nn.Linear):
 @pytest.mark.parametrize(("module", "options", "message"), [
     (nn.Sequential(nn.Linear(2, 3), Doubling(3, 3)), {}, "1: Doubling cannot be exported"),
     (nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 3)), {}, "1: Linear: expected one input"),
+    (nn.Sequential(nn.LSTM(2, 3), nn.Select(2)), {}, "1: Select: expected a tuple with"),
+    (nn.Sequential(nn.Linear(2, 3), nn.FinalState()), {}, "1: FinalState: expected the output"),
+    (nn.MSELoss(), {"input_shape": (1,)}, "mseloss: MSELoss cannot be exported"),
     (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype="float64")), {}, "float32 and float64"),
     (nn.Sequential(nn.Dropout()), {}, "input_shape: expected it"),
 ])  # fmt: skip
