@@ -28,9 +28,10 @@ def load(path: str | os.PathLike[str]) -> GraphModule:
     """Read an ONNX model as a module that computes it and can be trained further.
 
     Recurrent nodes, embeddings, matrix products with constant weights, layer normalizations and
-    dropout become layers of `fastseq.nn`; other operators run on NumPy. Constants are computed once, and ``If`` nodes with
-    a constant condition are replaced by the branch that is taken. The module is in eval mode, in
-    which ONNX models are meant to run; ``train()`` prepares it for `backward`.
+    dropout become layers of `fastseq.nn`; other operators run on NumPy. Constants are computed
+    once, and ``If`` nodes with a constant condition are replaced by the branch that is taken. The
+    module is in eval mode, in which ONNX models are meant to run; ``train()`` prepares it for
+    `backward`.
 
     Parameters
     ----------
