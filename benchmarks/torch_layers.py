@@ -61,7 +61,8 @@ WORKLOADS = [
     Workload("lstm", 128, 256, 32, 64, bidirectional=True, goal=1.5),
     Workload("lstm", 64, 128, 32, 64, half_full=True, goal=3),
     Workload("gru", 128, 128, 1, 64, num_layers=3, goal=5),
-    *(Workload(c, 128, 128, b, 1, t, goal=1.2) for c in LAYERS for b in (1, 32) for t in (False, True)),
+    *(Workload(c, 128, 128, b, 1, t, goal=1.2) for c in LAYERS
+        for b in (1, 32) for t in (False, True)),
     *(
         Workload(c, 128, 128, b, 1, t, single_cell=True, goal=1.2)
         for c in CELLS for b in (1, 32) for t in (False, True)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -40,6 +41,7 @@ PUBLIC = (
     "fastseq.text",
     "fastseq.text.datasets",
     "fastseq.training",
+    *(["fastseq.torch"] if find_spec("torch") else []),
 )
 # Numpydoc's rules: layout and sections, a summary, the signature's parameters with their types,
 # what is returned.
@@ -85,9 +87,9 @@ def public_names():
 
 
 def is_made_by_others(name):
-    """Whether it is a protocol, or a record whose fields are documented as attributes."""
+    """Whether it is a protocol, a class of PyTorch's, or a record whose fields are documented as attributes."""
     value = pkgutil.resolve_name(name)
-    if getattr(value, "_is_protocol", False):
+    if getattr(value, "_is_protocol", False) or hasattr(value, "torch_class"):
         return True
     if not (dataclasses.is_dataclass(value) or hasattr(value, "_fields")):
         return False

@@ -21,6 +21,8 @@ TYPES = {
     "nn.LSTM(3, 4)(x, lengths=[1])[1][0]": "A",
     "nn.GRU(3, 4)(x)": "tuple[A, A]",
     "nn.RNN(3, 4)(x)": "tuple[A, A]",
+    "nn.LSTMCell(3, 4)(x)": "tuple[A, A]",
+    "nn.GRUCell(3, 4)(x)": "A",
     "nn.Linear(3, 4)(x)": "A",
     "nn.Embedding(3, 4)(ids)": "A",
     "nn.Dropout()(x)": "A",

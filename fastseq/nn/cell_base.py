@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,9 @@ class RecurrentCell(RecurrentModule):
         (2, 4)
         """
         return self._run(x, hx, None)[0]
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def _run(self, x: Any, h0: Any, c0: Any) -> tuple[np.ndarray, np.ndarray | None]:
         save, core = self.saves_for_backward(), self._recurrence()
@@ -230,8 +233,8 @@ class RecurrentCell(RecurrentModule):
     def _run_back(
         self, grads: tuple[Gradient, Gradient], needs_input_grad: bool
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        core, saving = self._recurrence(), self.saves_for_backward()
-        pending = self._pending.last(grads[0], saving)
+        core = self._recurrence()
+        pending = self._pending.last(grads[0], self.saves_for_backward())
         call, batched = pending
         dh = self._gradient("grad_state (hidden)", grads[0], call.h_n.shape, batched)
         dc = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,8 +38,8 @@ class RNNCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
-        `fastseq.manual_seed` seeds.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator
+        that `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -100,8 +102,8 @@ class GRUCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
-        `fastseq.manual_seed` seeds.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator
+        that `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -167,8 +169,8 @@ class LSTMCell(RecurrentCell):
     dtype : {"float32", "float64"}
         Type of the parameters; input and state must have the same.
     seed : int or None
-        Seed of the initial values, uniform in ±1/√H. None draws from the generator that
-        `fastseq.manual_seed` seeds.
+        Seed of the initial values, uniform in ±1/√H. None draws from the generator
+        that `fastseq.manual_seed` seeds.
 
     Attributes
     ----------
@@ -260,6 +262,9 @@ class LSTMCell(RecurrentCell):
         h, c = self._run(x, h0, c0)
         assert c is not None
         return h, c
+
+    if TYPE_CHECKING:
+        __call__ = forward  # type: ignore[assignment]  # the state is a pair
 
     def backward(  # type: ignore[override]  # the gradient of the state is a pair, too
         self, grad_state: tuple[Gradient, Gradient], needs_input_grad: bool = True

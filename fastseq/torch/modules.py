@@ -7,22 +7,33 @@ import copyreg
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.jit import _builtins
 
-from .._kernels.cells import CELLS
+from .._kernels.cells import CELLS, Cell
 from . import functions
 from .replay import NATIVE
+
+
+def _replacement(name: str, run: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
+    def function(*args: Any, **keywords: Any) -> Any:
+        return run(cell, *args, **keywords)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
 
 # The functions that replace those of torch._VF, by their names there.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 for _cell in CELLS:
-    FUNCTIONS[_cell.name] = partial(functions.layers, _cell)
-    FUNCTIONS[f"{_cell.name}_cell"] = partial(functions.single_step, _cell)
+    for _name, _run in (
+        (_cell.name, functions.layers),
+        (f"{_cell.name}_cell", functions.single_step),
+    ):
+        FUNCTIONS[_name] = _replacement(_name, _run, _cell)
 
 
 class _Functions(types.ModuleType):
@@ -86,6 +97,22 @@ class _OnKernels(nn.Module):
         return twin
 
 
+DOCUMENTATION = """A `torch.nn.{name}` that runs on fastseq's kernels.
+
+Everything but the computation is PyTorch's: arguments, methods, parameters, state dicts, errors.
+
+Examples
+--------
+>>> import torch
+>>> import fastseq.torch
+>>> module = fastseq.torch.{name}(3, 4)
+>>> isinstance(module, torch.nn.{name})
+True
+>>> list(module.state_dict()) == list(torch.nn.{name}(3, 4).state_dict())
+True
+"""
+
+
 def _class_on_kernels(torch_class: type[nn.Module]) -> Any:
     """A subclass of a module of PyTorch that differs in nothing but the computation.
 
@@ -97,7 +124,7 @@ def _class_on_kernels(torch_class: type[nn.Module]) -> Any:
         "forward": _on_kernels(torch_class.forward),
         "__module__": torch_class.__module__,
         "__qualname__": torch_class.__qualname__,
-        "__doc__": torch_class.__doc__,
+        "__doc__": DOCUMENTATION.format(name=torch_class.__name__),
     }
     return _EqualToTorch(torch_class.__name__, (_OnKernels, torch_class), contents)
 
@@ -127,6 +154,14 @@ def patch(model: nn.Module) -> int:
     -------
     int
         How many modules have changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> model = torch.nn.Sequential(torch.nn.GRU(3, 4), torch.nn.Identity())
+    >>> fastseq.torch.patch(model)
+    1
     """
     found = [m for m in model.modules() if id(type(m)) in _OURS]
     for module in found:
@@ -146,6 +181,15 @@ def unpatch(model: nn.Module) -> int:
     -------
     int
         How many modules have changed.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> layer = fastseq.torch.GRU(3, 4)
+    >>> fastseq.torch.unpatch(layer)
+    1
+    >>> fastseq.torch.unpatch(layer)
+    0
     """
     found = [m for m in model.modules() if "torch_class" in vars(type(m))]
     for module in found:
@@ -164,6 +208,14 @@ def enable() -> None:
 
     It replaces PyTorch's functions, so that it also acts on modules of derived classes and on code
     that hands weights to these functions by itself.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.enable()
+    >>> fastseq.torch.is_enabled()
+    True
+    >>> fastseq.torch.disable()
     """
     for place in _PLACES:
         for name, function in FUNCTIONS.items():
@@ -171,7 +223,15 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Undo `enable`; models that are patched stay so."""
+    """Undo `enable`; models that are patched stay so.
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.disable()
+    >>> fastseq.torch.is_enabled()
+    False
+    """
     for place in _PLACES:
         for name in FUNCTIONS:
             setattr(place, name, getattr(NATIVE, name))
@@ -183,15 +243,29 @@ def is_enabled() -> bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import fastseq.torch
+    >>> fastseq.torch.is_enabled()
+    False
     """
     return torch.lstm is FUNCTIONS["lstm"]
 
 
 @contextmanager
 def enabled() -> Iterator[None]:
-    """`enable` for the duration of a block.
+    """Enable for the duration of a block.
 
-    It acts on all threads of the process.
+    It acts on all threads of the process, as `enable` does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> gru = torch.nn.GRU(3, 4)
+    >>> with fastseq.torch.enabled():
+    ...     y, h_n = gru(torch.ones(5, 2, 3))
     """
     before = is_enabled()
     enable()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ def replay(
     x, h0, c0, *weights = views
     assert x is not None
     assert h0 is not None
-    # oneDNN's layers have no second derivative.
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
+    with torch.enable_grad(), _without_onednn():
         outputs = _forward(call, Inputs(x, inputs.batch_sizes, h0, c0, weights), masks)
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
         wanted = [v for v in views if v is not None and v.requires_grad]
@@ -52,6 +52,20 @@ def replay(
         next(found) if v is not None and v.requires_grad else None for v in views
     ]
     return dx, None, dh, dc, *dweights
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Keep PyTorch from using oneDNN's layers, which have no second derivative.
+
+    `torch.backends.mkldnn.flags` would warn of an option that it only hands on.
+    """
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def _forward(

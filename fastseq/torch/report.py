@@ -18,7 +18,7 @@ DERIVED = "a derived class, which `patch` leaves alone: use `enable`"
 
 
 class Row(NamedTuple):
-    """Equal calls of one module.
+    """Calls of one module that have run in one place for one reason.
 
     Attributes
     ----------
@@ -31,6 +31,14 @@ class Row(NamedTuple):
     why : str
         What has kept the call from the kernels, empty for fastseq.
     calls : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> found = fastseq.torch.explain(torch.nn.GRU(3, 4), torch.ones(5, 2, 3))
+    >>> found[0].why
+    'the model is not patched, nor is fastseq.torch enabled'
     """
 
     module: str
@@ -41,7 +49,20 @@ class Row(NamedTuple):
 
 
 class Explanation(list[Row]):
-    """Where each recurrent call of a model has run; printed, it is a table."""
+    """Where each recurrent call of a model has run: a list of `Row` that prints as a table.
+
+    Parameters
+    ----------
+    iterable : iterable of Row
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fastseq.torch
+    >>> found = fastseq.torch.explain(torch.nn.GRU(3, 4), torch.ones(5, 2, 3))
+    >>> found[0].where
+    'torch'
+    """
 
     def __str__(self) -> str:
         if not self:

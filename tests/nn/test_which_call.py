@@ -105,7 +105,14 @@ def test_a_validation_of_which_only_the_loss_is_known_is_found_before_the_step()
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.GRU(3, 3, seed=0), nn.Linear(3, 3), nn.LayerNorm(3), nn.ReLU(), nn.Dropout(0.1)],
+    [
+        nn.GRU(3, 3, seed=0),
+        nn.GRUCell(3, 3),
+        nn.Linear(3, 3),
+        nn.LayerNorm(3),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+    ],
     ids=lambda layer: type(layer).__name__,
 )
 def test_backward_after_a_call_in_eval_mode_does_not_take_an_earlier_one(layer):
