@@ -22,7 +22,8 @@ RECURRENT = {"LSTM", "GRU", "RNN"}
 REFUSED = [
     "ceil_mode: expected 0", "select_last_index: expected 0", "reduction: expected none",
     "outputs: expected 1", "no identity", "mode: expected constant", "is not supported",
-    "expected a tensor of numbers", "opset: expected 7 to", "expected a constant", "without the mask",
+    "expected a tensor of numbers", "expected a constant", "opset: expected 7 to",
+    "without the mask",
 ]  # fmt: skip
 
 
