@@ -160,7 +160,7 @@ class CommandParser(Parser):
         if self._loaded:
             return
         self._loaded = True
-        name = self.prog.rpartition(" ")[2]
+        name = self.prog.rpartition(" ")[2].replace("-", "_")
         module = import_module(f"{commands.__name__}.{name}")
         module.add_arguments(self)
         self.set_defaults(run=module.run)

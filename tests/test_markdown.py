@@ -52,6 +52,8 @@ SMALL = [
     (r"fastseq bench\b", "fastseq bench --experiments char-rnn --rounds 1 --hidden-size 8"),
 ]
 
+NEEDS = {"docs/onnx.md": ("onnx", "onnxruntime")}  # packages without which a page does not run
+
 
 def read(page):
     return (ROOT / page).read_text(encoding="utf-8")
@@ -89,6 +91,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_runs(page, folder):
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package)
     names = {"__name__": page}
     for match in BLOCK.finditer(read(page)):
         reason, language, code = match.groups()
@@ -191,7 +195,7 @@ def test_every_page_is_in_the_navigation():
     assert not missing - navigation
 
 
-@pytest.mark.parametrize("name", ["nn", "optim", "lm", "training", "text", "neural_bytes"])
+@pytest.mark.parametrize("name", ["nn", "onnx", "optim", "lm", "training", "text", "neural_bytes"])
 def test_the_api_reference_has_every_public_name(name):
     module = importlib.import_module(f"fastseq.{name}")
     listed = set(re.findall(r"^::: ([\w.]+)$", read(f"docs/api/{name}.md"), re.M))
