@@ -87,7 +87,7 @@ def public_names():
 
 
 def is_made_by_others(name):
-    """Whether it is a protocol, PyTorch's, or a record with its fields documented as attributes."""
+    """Whether it is a protocol, PyTorch's, or a record whose fields are documented."""
     value = pkgutil.resolve_name(name)
     if getattr(value, "_is_protocol", False) or hasattr(value, "torch_class"):
         return True

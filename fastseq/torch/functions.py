@@ -6,7 +6,7 @@ that PyTorch's own function does faster, goes to that function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from .autograd import run
 from .calls import Call, Inputs
 from .network import Network, network_of, tensor_obstacle
 from .replay import NATIVE
-from .sizes import torch_is_faster
+from .sizes import is_short_call, is_short_step
 
 Observer = Callable[[str, str | None], None]
 _observers: list[Observer] = []
@@ -38,16 +38,22 @@ def watch(observer: Observer) -> Iterator[None]:
 
 def layers(cell: Cell, *args: Any, **keywords: Any) -> Any:
     """All layers of a network: ``torch._VF.lstm`` and its kin."""
-    return _dispatch(cell.name, _layers_call, cell, args, keywords)
+    short = is_short_call(cell, args)
+    if short and not _observers:
+        return getattr(NATIVE, cell.name)(*args, **keywords)
+    return _dispatch(cell.name, short, _layers_call, cell, args, keywords)
 
 
 def single_step(cell: Cell, *args: Any, **keywords: Any) -> Any:
     """One step of a cell: ``torch._VF.lstm_cell`` and its kin."""
-    return _dispatch(f"{cell.name}_cell", _cell_call, cell, args, keywords)
+    name, short = f"{cell.name}_cell", is_short_step(cell, args)
+    if short and not _observers:
+        return getattr(NATIVE, name)(*args, **keywords)
+    return _dispatch(name, short, _cell_call, cell, args, keywords)
 
 
 def _dispatch(
-    name: str, reader: Callable[..., Any], cell: Cell, args: Sequence[Any], keywords: Any
+    name: str, short: bool, reader: Callable[..., Any], cell: Cell, args: Any, keywords: Any
 ) -> Any:
     obstacle = _mode()
     if obstacle is None:
@@ -58,6 +64,8 @@ def _dispatch(
         else:
             network = network_of(call, inputs.weights)
             obstacle = network.obstacle or _obstacle(call, network, inputs)
+    if obstacle is None and short:
+        obstacle = "PyTorch is faster at this size"
     for observer in _observers:
         observer(name, obstacle)
     if obstacle is not None:
@@ -143,7 +151,7 @@ def _obstacle(call: Call, network: Network, inputs: Inputs) -> str | None:
         return "shapes that PyTorch has to refuse, or no numbers at all"
     if backend.get_backend() == "oracle":
         return "no compiled kernels"
-    return "PyTorch is faster at this size" if torch_is_faster(call, inputs) else None
+    return None
 
 
 def _shapes_agree(call: Call, network: Network, inputs: Inputs) -> bool:
