@@ -44,14 +44,14 @@ class _Recurrent(Function):
         inputs = Inputs(x, batch_sizes, h0, c0, weights)
         outputs, record = _forward(call, network, inputs, save=True)
         saved, ctx.present = _pack(record)
-        ctx.call, ctx.batch_sizes, ctx.tensors = call, inputs.batch_sizes, 3 + len(inputs.weights)
+        ctx.call, ctx.batch_sizes, ctx.own_tensors = call, batch_sizes, 3 + len(weights)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(inputs.x, inputs.h0, inputs.c0, *inputs.weights, *saved)
+        ctx.save_for_backward(x, h0, c0, *weights, *saved)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        tensors, end = ctx.saved_tensors, ctx.tensors
+        tensors, end = ctx.saved_tensors, ctx.own_tensors
         x, h0, c0 = tensors[:3]
         inputs = Inputs(x, ctx.batch_sizes, h0, c0, tensors[3:end])
         saved = _unpack(tensors[end:], ctx.present, ctx.call.directions)
@@ -65,9 +65,7 @@ class _Recurrent(Function):
 
 
 # Whether another backward pass may go through the graph.
-_graph_is_kept = getattr(
-    torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True
-)  # fmt: skip
+_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 def _forward(
@@ -121,7 +119,7 @@ def _backward(
     dstates = with_layers(call, dh0), None if dc0 is None else with_layers(call, dc0)
     network.stack.backward(
         _restored(call, inputs, network.stack, saved, dstates),
-        None if dy is None else as_rows(call, dy.numpy()),
+        None if dy is None else as_rows(call, dy.resolve_neg().numpy()),
         dstates,
         None if dx is None else as_rows(call, dx.numpy()),
         accumulate=False,
