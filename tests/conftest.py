@@ -40,6 +40,12 @@ if BUILDS == ["oracle"]:
 backend = importlib.import_module("fastseq.backend")
 
 
+def pytest_collection_finish():
+    """Use threads of our own: tests that import `fastseq.torch` have chosen PyTorch's."""
+    if BUILDS != ["oracle"]:
+        importlib.import_module("fastseq._kernels._team").use_openmp(0, 0)
+
+
 @pytest.fixture(params=BUILDS)
 def build(request):
     """Name of a build, which is the active backend during the test."""

@@ -8,7 +8,8 @@
  * c. Whoever waits looks at a word for some microseconds and then sleeps on a lock of its own.
  * d. The pool serves one job at a time. Another thread that brings a job meanwhile computes it
  *    alone.
- * e. Threads and locks are those of Python's C interface, the same on every platform. Workers
+ * e. Where the program says so, jobs run on the threads of an OpenMP runtime (_openmp.h).
+ * f. Threads and locks are those of Python's C interface, the same on every platform. Workers
  *    never touch Python objects.
  */
 #ifndef FASTSEQ_TEAM_H
@@ -123,8 +124,14 @@ static void fs_wake(int slots, int reason) {
             PyThread_release_lock(fs_pool.locks[slot]);
 }
 
+#include "_openmp.h"
+
 /* Wait for all members of the team. */
 static void fs_barrier(void) {
+    if (fs_own_region) {
+        fs_openmp_barrier(fs_own_region);
+        return;
+    }
     uint32_t phase = FS_LOAD(fs_pool.phase);
     if (FS_ADD(fs_pool.arrived, 1) + 1 < fs_pool.size) {
         fs_wait(&fs_pool.phase, phase, FS_AWAITS_TEAM);
@@ -255,6 +262,7 @@ static int fs_lead(fs_task task, void *job, int parts, int seats) {
  * parts 0: as many as there are threads, one each, so that they may wait at the barrier. */
 static int fs_run(fs_task task, void *job, int parts, int threads) {
     int done, seats;
+    if (threads > 1 && fs_openmp.parallel) return fs_run_on_openmp(task, job, parts, threads);
     if (threads < 2 || FS_TAKE(fs_pool.busy, 1)) return fs_compute_alone(task, job, parts);
     seats = fs_start_workers(threads) - 1;
     done = seats > 0 ? fs_lead(task, job, parts, seats) : fs_compute_alone(task, job, parts);
@@ -265,6 +273,7 @@ static int fs_run(fs_task task, void *job, int parts, int threads) {
 /* A forked child has none of its parent's threads. */
 static void fs_forget_workers(void) {
     memset(&fs_pool, 0, sizeof fs_pool);
+    fs_use_openmp(0, 0); /* its threads are gone, too */
 }
 
 #endif

@@ -7,6 +7,7 @@ cdef extern from "_team.h" nogil:
     bint fs_run(Task task, void *job, int parts, int threads)
     void fs_barrier()
     void fs_forget_workers()
+    void fs_use_openmp(size_t parallel, size_t members)
 
 
 MAX_THREADS = FS_MAX_THREADS
@@ -34,6 +35,14 @@ def set_num_threads(int count):
 def get_num_threads():
     """The largest number of threads that kernels may use."""
     return _limit
+
+
+def use_openmp(size_t parallel, size_t members):
+    """Run jobs on the threads of an OpenMP runtime, or, for zeros, on threads of our own.
+
+    parallel, members: addresses of its functions GOMP_parallel and omp_get_num_threads.
+    """
+    fs_use_openmp(parallel, members)
 
 
 def _forget_workers():

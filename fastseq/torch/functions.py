@@ -21,6 +21,7 @@ from .calls import Call, Inputs
 from .network import Network, network_of, tensor_obstacle
 from .replay import NATIVE
 from .sizes import is_short_call, is_short_step
+from .threads import share_pool
 
 Observer = Callable[[str, str | None], None]
 _observers: list[Observer] = []
@@ -79,6 +80,7 @@ def _dispatch(
     return tuple(out for out in outputs if out is not None)
 
 
+share_pool()
 _threads = 0  # that PyTorch had at the last call
 
 

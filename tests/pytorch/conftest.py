@@ -11,6 +11,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def threads_of_pytorch():
+    team = pytest.importorskip("fastseq._kernels._team")  # all goes to PyTorch without kernels
+    from fastseq.torch.threads import share_pool
+
+    share_pool()
+    yield
+    team.use_openmp(0, 0)
+
+
 @pytest.fixture
 def every_size(monkeypatch):
     """Run on the kernels even where PyTorch is faster."""
