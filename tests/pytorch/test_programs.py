@@ -366,6 +366,21 @@ def test_second_derivatives_of_cells(kind):
     assert torch.autograd.gradgradcheck(lambda x, *_: module(x), (x, *module.parameters()))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_many_gradients_at_once(kind, create_graph):
+    layer = kind(3, 4, 2, bidirectional=True).double()
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    found = []
+    for module in (layer, patched(copy.deepcopy(layer))):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x, module=module: module(x)[0], x, create_graph, vectorize=True
+        )
+        assert jacobian.requires_grad == create_graph
+        found.append(jacobian.detach())
+    torch.testing.assert_close(*found)
+
+
 def test_errors_about_changes_in_place():
     model, x = patched(nn.LSTM(5, 7)), batch(requires_grad=True)
     y = model(x.clone())[0]
