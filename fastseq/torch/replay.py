@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def replay(
     """
     tensors = [inputs.x, inputs.h0, inputs.c0, *inputs.weights]
     create_graph = torch.is_grad_enabled()
-    with torch.enable_grad(), _without_onednn():
+    with torch.enable_grad(), _without_onednn:
         # Views, so that the graph of this pass ends here and not at the caller's tensors.
         views = [t if t is None else t.view_as(t) for t in tensors]
         x, h0, c0, *weights = views
@@ -57,18 +57,31 @@ def replay(
     return dx, None, dh, dc, *dweights
 
 
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """Keep PyTorch from using oneDNN's layers, which have no second derivative.
+class _WithoutOneDNN:
+    """Keeps PyTorch from using oneDNN's layers, which have no second derivative.
 
+    The switch is that of the process, so the last of several threads puts it back.
     `torch.backends.mkldnn.flags` would warn of an option that it only hands on.
     """
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch._C._get_mkldnn_enabled()
+                torch._C._set_mkldnn_enabled(False)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch._C._set_mkldnn_enabled(self._before)
+
+
+_without_onednn = _WithoutOneDNN()
 
 
 def _forward(

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import fastseq.torch  # noqa: E402
 from fastseq import backend  # noqa: E402
-from fastseq.torch import functions, network  # noqa: E402
+from fastseq.torch import functions, network, replay  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("every_size")
 KINDS = [nn.LSTM, nn.GRU, nn.RNN]
@@ -271,6 +271,15 @@ def test_copies_stay_patched_and_independent():
     assert not torch.allclose(model(batch()), before)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRUCell])
+def test_shallow_copies_stay_patched_and_share(kind):
+    layer = patched(kind(3, 4))
+    twin = copy.copy(layer)
+    assert type(twin) is type(layer)
+    assert list(map(id, twin.parameters())) == list(map(id, layer.parameters()))
+    torch.testing.assert_close(twin(torch.ones(5, 3)), layer(torch.ones(5, 3)))
+
+
 def test_parametrized_modules():
     def make(module):
         parametrizations.weight_norm(module, "weight_hh_l0")
@@ -379,6 +388,26 @@ def test_many_gradients_at_once(kind, create_graph):
         assert jacobian.requires_grad == create_graph
         found.append(jacobian.detach())
     torch.testing.assert_close(*found)
+
+
+def test_second_derivatives_in_two_threads_leave_onednn_on():
+    def hold(begun, end):
+        with replay._without_onednn:
+            begun.set()
+            end.wait(10)
+
+    running = []
+    for _ in range(2):
+        begun, end = threading.Event(), threading.Event()
+        thread = threading.Thread(target=hold, args=(begun, end))
+        thread.start()
+        assert begun.wait(10)
+        running.append((thread, end))
+    for thread, end in running:  # the first to begin ends first
+        assert not torch._C._get_mkldnn_enabled()
+        end.set()
+        thread.join()
+    assert torch._C._get_mkldnn_enabled()
 
 
 def test_errors_about_changes_in_place():
