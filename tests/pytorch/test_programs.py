@@ -542,6 +542,20 @@ def test_weights_may_move():
         torch.testing.assert_close(model(x), twin(x))
 
 
+def test_memory_of_weights_may_be_freed_and_come_back():
+    """As FSDP does between the forward and the backward pass."""
+    layer = patched(nn.LSTM(3, 4))
+    x, before = torch.randn(5, 2, 3, requires_grad=True), copy.deepcopy(layer.state_dict())
+    expected = torch.autograd.grad(layer(x)[0].sum(), x)[0]
+    y, _ = layer(x)
+    for name, weight in layer.named_parameters():
+        storage, size = weight.untyped_storage(), weight.nbytes
+        storage.resize_(0)
+        storage.resize_(size)
+        weight.data.copy_(before[name])
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
+
+
 def test_networks_of_layers_that_are_gone_are_forgotten():
     before = len(network._known)
     for _ in range(5):
