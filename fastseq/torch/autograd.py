@@ -5,7 +5,8 @@ b. All that the backward pass needs goes through `save_for_backward`, so that Py
    changes in place, frees it with the graph, and may replace it (checkpoints, offloading).
 c. The kernels' backward pass overwrites what the forward pass has saved: where the graph is
    kept for another one, it gets copies.
-d. A gradient that itself needs a gradient is recomputed by PyTorch's own functions.
+d. A gradient that itself needs a gradient, or many at once (`is_grads_batched`), are recomputed
+   by PyTorch's own functions.
 """
 
 from __future__ import annotations
@@ -55,13 +56,18 @@ class _Recurrent(Function):
         x, h0, c0 = tensors[:3]
         inputs = Inputs(x, ctx.batch_sizes, h0, c0, tensors[3:end])
         saved = _unpack(tensors[end:], ctx.present, ctx.call.directions)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
             masks = [layer.mask for layer in saved]
             return None, None, *replay(ctx.call, inputs, masks, gradients)
         if _graph_is_kept():
             saved = [layer.with_copies() for layer in saved]
         wanted = ctx.needs_input_grad[2:]
         return None, None, *_backward(ctx.call, inputs, saved, gradients, wanted)
+
+
+def _is_batched(gradient: Tensor | None) -> bool:
+    """Whether a gradient stands for many, as `is_grads_batched` makes them."""
+    return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 # Whether another backward pass may go through the graph.

@@ -87,6 +87,11 @@ class _OnKernels(nn.Module):
         _, (cls, *_), *state = reduced
         return copyreg._reconstructor, (vars(cls).get("torch_class", cls), object, None), *state  # type: ignore[attr-defined]
 
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = memo[id(self)] = type(self).__new__(type(self))
         if "torch_class" in vars(type(self)):

@@ -81,7 +81,8 @@ class _Weight:
     grad: np.ndarray
 
     def __init__(self, tensor: Tensor) -> None:
-        self.data, self.requires_grad = tensor.detach().numpy(), False
+        # Not `numpy()`, after which a storage can no longer be resized, as FSDP does.
+        self.data, self.requires_grad = np.from_dlpack(tensor.detach()), False
 
 
 def _stack(call: Call, weights: Sequence[Tensor]) -> Stack:

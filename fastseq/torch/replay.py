@@ -1,9 +1,9 @@
-"""A backward pass that itself has a gradient: the call once more, by PyTorch's own functions."""
+"""Backward passes that kernels cannot make: the call once more, by PyTorch's own functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ def replay(
     masks: Sequence[np.ndarray | None],
     gradients: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x, batch_sizes (None), h0, c0 and the weights, with a graph of their own.
+    """Gradients of x, batch_sizes (None), h0, c0 and the weights.
+
+    Where gradients are enabled, the result has a graph of its own.
 
     Parameters
     ----------
@@ -33,19 +35,20 @@ def replay(
         Of y, h_n and c_n.
     """
     tensors = [inputs.x, inputs.h0, inputs.c0, *inputs.weights]
-    # Views, so that the graph of this pass ends here and not at the caller's tensors.
-    views = [t if t is None else t.view_as(t) for t in tensors]
-    x, h0, c0, *weights = views
-    assert x is not None
-    assert h0 is not None
-    with torch.enable_grad(), _without_onednn():
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad(), _without_onednn:
+        # Views, so that the graph of this pass ends here and not at the caller's tensors.
+        views = [t if t is None else t.view_as(t) for t in tensors]
+        x, h0, c0, *weights = views
+        assert x is not None
+        assert h0 is not None
         outputs = _forward(call, Inputs(x, inputs.batch_sizes, h0, c0, weights), masks)
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
         wanted = [v for v in views if v is not None and v.requires_grad]
         found = iter(
             torch.autograd.grad(
-                [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True,
-                allow_unused=True,
+                [o for o, _ in pairs], wanted, [g for _, g in pairs],
+                create_graph=create_graph, allow_unused=True,
             )
         )  # fmt: skip
     dx, dh, dc, *dweights = [
@@ -54,18 +57,31 @@ def replay(
     return dx, None, dh, dc, *dweights
 
 
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """Keep PyTorch from using oneDNN's layers, which have no second derivative.
+class _WithoutOneDNN:
+    """Keeps PyTorch from using oneDNN's layers, which have no second derivative.
 
+    The switch is that of the process, so the last of several threads puts it back.
     `torch.backends.mkldnn.flags` would warn of an option that it only hands on.
     """
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch._C._get_mkldnn_enabled()
+                torch._C._set_mkldnn_enabled(False)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch._C._set_mkldnn_enabled(self._before)
+
+
+_without_onednn = _WithoutOneDNN()
 
 
 def _forward(

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import fastseq.torch  # noqa: E402
 from fastseq import backend  # noqa: E402
-from fastseq.torch import functions, network  # noqa: E402
+from fastseq.torch import functions, network, replay  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("every_size")
 KINDS = [nn.LSTM, nn.GRU, nn.RNN]
@@ -271,6 +271,15 @@ def test_copies_stay_patched_and_independent():
     assert not torch.allclose(model(batch()), before)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRUCell])
+def test_shallow_copies_stay_patched_and_share(kind):
+    layer = patched(kind(3, 4))
+    twin = copy.copy(layer)
+    assert type(twin) is type(layer)
+    assert list(map(id, twin.parameters())) == list(map(id, layer.parameters()))
+    torch.testing.assert_close(twin(torch.ones(5, 3)), layer(torch.ones(5, 3)))
+
+
 def test_parametrized_modules():
     def make(module):
         parametrizations.weight_norm(module, "weight_hh_l0")
@@ -364,6 +373,41 @@ def test_second_derivatives_of_cells(kind):
     module = patched(kind(2, 3, dtype=torch.float64))
     x = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, *_: module(x), (x, *module.parameters()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_many_gradients_at_once(kind, create_graph):
+    layer = kind(3, 4, 2, bidirectional=True).double()
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    found = []
+    for module in (layer, patched(copy.deepcopy(layer))):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x, module=module: module(x)[0], x, create_graph, vectorize=True
+        )
+        assert jacobian.requires_grad == create_graph
+        found.append(jacobian.detach())
+    torch.testing.assert_close(*found)
+
+
+def test_second_derivatives_in_two_threads_leave_onednn_on():
+    def hold(begun, end):
+        with replay._without_onednn:
+            begun.set()
+            end.wait(10)
+
+    running = []
+    for _ in range(2):
+        begun, end = threading.Event(), threading.Event()
+        thread = threading.Thread(target=hold, args=(begun, end))
+        thread.start()
+        assert begun.wait(10)
+        running.append((thread, end))
+    for thread, end in running:  # the first to begin ends first
+        assert not torch._C._get_mkldnn_enabled()
+        end.set()
+        thread.join()
+    assert torch._C._get_mkldnn_enabled()
 
 
 def test_errors_about_changes_in_place():
@@ -496,6 +540,20 @@ def test_weights_may_move():
         twin = nn.GRU(5, 7)
         twin.load_state_dict(model.state_dict())
         torch.testing.assert_close(model(x), twin(x))
+
+
+def test_memory_of_weights_may_be_freed_and_come_back():
+    """As FSDP does between the forward and the backward pass."""
+    layer = patched(nn.LSTM(3, 4))
+    x, before = torch.randn(5, 2, 3, requires_grad=True), copy.deepcopy(layer.state_dict())
+    expected = torch.autograd.grad(layer(x)[0].sum(), x)[0]
+    y, _ = layer(x)
+    for name, weight in layer.named_parameters():
+        storage, size = weight.untyped_storage(), weight.nbytes
+        storage.resize_(0)
+        storage.resize_(size)
+        weight.data.copy_(before[name])
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
 
 
 def test_networks_of_layers_that_are_gone_are_forgotten():
