@@ -15,7 +15,16 @@ from .builder import Builder, Value
 from .graph import GraphModule
 from .graph_export import graph
 from .language_model import language_model
-from .modules import default_shape, dtype_of, leaves, root_name, write
+from .modules import (
+    checked_shape,
+    default_shape,
+    dtype_of,
+    known,
+    leaves,
+    recurrent_layers,
+    root_name,
+    write,
+)
 from .package import OnnxError
 
 MAX_BYTES = (1 << 31) - 1  # of a protobuf message
@@ -101,7 +110,9 @@ def export(
         save(graph(module).model(module.metadata | dict(metadata or {})), path)
         return
     if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected a Module, got {type(module).__name__}")
+        kind = type(module)
+        name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        raise TypeError(f"module: expected a fastseq.nn.Module, got {name}")
     b = _module(module, lengths, states, input_shape)
     save(b.model(dict(metadata or {})), path)
 
@@ -109,8 +120,11 @@ def export(
 def _module(
     module: nn.Module, lengths: bool, states: bool, input_shape: Sequence[int | str] | None
 ) -> Builder:
+    known(module, root_name(module))
+    if (lengths or states) and not recurrent_layers(module):
+        raise OnnxError("lengths, states: expected a recurrent layer in the module")
     b = Builder(dtype_of(module), lengths, states)
-    shape = default_shape(module) if input_shape is None else tuple(input_shape)
+    shape = default_shape(module) if input_shape is None else checked_shape(module, input_shape)
     if isinstance(leaves(module)[0], nn.Embedding):
         x = b.input("ids", shape, np.dtype(np.int64))
     else:

@@ -6,7 +6,7 @@ value that it makes. A recurrent layer makes a pair: its output, and its final s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,17 +32,23 @@ def write(b: Builder, module: nn.Module, path: str, x: Made) -> Made:
     x : Value
         What it reads.
     """
-    name = type(module).__name__
-    if getattr(nn, name, None) is not type(module) or name not in WRITERS:
-        raise OnnxError(
-            f"{path or 'module'}: {name} cannot be exported; expected {', '.join(WRITERS)}"
-        )
+    name = known(module, path)
     if not isinstance(x, Value) and name not in TAKES_STATES:
         raise OnnxError(
             f"{path}: {name}: expected one input, got the output and the final states of the "
             "recurrent layer before it; put Select(0) between them"
         )
     return WRITERS[name](b, module, path, x)
+
+
+def known(module: nn.Module, path: str) -> str:
+    """The name of a module's class, which must be in the table."""
+    name = type(module).__name__
+    if getattr(nn, name, None) is not type(module) or name not in WRITERS:
+        raise OnnxError(
+            f"{path or 'module'}: {name} cannot be exported; expected {', '.join(WRITERS)}"
+        )
+    return name
 
 
 def _sequential(b: Builder, module: Any, path: str, x: Made) -> Made:
@@ -196,6 +202,21 @@ def leaves(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
+def recurrent_layers(module: nn.Module) -> list[Any]:
+    """The recurrent layers among the leaves."""
+    return [leaf for leaf in leaves(module) if isinstance(leaf, nn.RNN | nn.LSTM | nn.GRU)]
+
+
+def checked_shape(module: nn.Module, shape: Sequence[int | str]) -> tuple[int | str, ...]:
+    """A given shape of the input; before recurrent layers it has as many axes as theirs."""
+    if recurrent_layers(module) and len(shape) != len(default_shape(module)):
+        raise OnnxError(
+            f"input_shape: expected {len(default_shape(module))} axes like "
+            f"{default_shape(module)}, got {tuple(shape)}"
+        )
+    return tuple(shape)
+
+
 def default_shape(module: nn.Module) -> tuple[Any, ...]:
     """The input's sizes, as far as the layers tell them.
 
@@ -203,7 +224,7 @@ def default_shape(module: nn.Module) -> tuple[Any, ...]:
     before it.
     """
     layers: list[Any] = leaves(module)
-    recurrent = [layer for layer in layers if isinstance(layer, nn.RNN | nn.LSTM | nn.GRU)]
+    recurrent = recurrent_layers(module)
     outer: tuple[str, ...] = ("batch",)
     if recurrent:
         outer = ("batch", "time") if recurrent[0].batch_first else ("time", "batch")

@@ -1,4 +1,9 @@
-"""PyTorch's recurrent layers on fastseq's kernels, inside of programs that stay as they are."""
+"""PyTorch's recurrent layers on fastseq's kernels, inside of programs that stay as they are.
+
+- `patch` and `unpatch` change one model, `enable`, `disable` and `enabled` the whole process
+- `explain` tells which calls of a model run on the kernels, and why others do not
+- `LSTM`, `GRU`, `RNN` and their cells are PyTorch's classes, on the kernels
+"""
 
 from .modules import (
     GRU,

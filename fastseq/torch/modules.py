@@ -144,6 +144,12 @@ CLASSES = LSTM, GRU, RNN, LSTMCell, GRUCell, RNNCell
 _OURS = {id(cls.torch_class): cls for cls in CLASSES}
 
 
+def _modules(model: object) -> Iterator[nn.Module]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {model!r:.80}")
+    return model.modules()
+
+
 def patch(model: nn.Module) -> int:
     """Run the recurrent layers and cells of a model on fastseq's kernels.
 
@@ -158,7 +164,12 @@ def patch(model: nn.Module) -> int:
     Returns
     -------
     int
-        How many modules have changed.
+        How many modules have changed; 0 where none was left to change.
+
+    Raises
+    ------
+    TypeError
+        `model` is not a `torch.nn.Module`, but for instance its class.
 
     Examples
     --------
@@ -168,7 +179,7 @@ def patch(model: nn.Module) -> int:
     >>> fastseq.torch.patch(model)
     1
     """
-    found = [m for m in model.modules() if id(type(m)) in _OURS]
+    found = [m for m in _modules(model) if id(type(m)) in _OURS]
     for module in found:
         module.__class__ = _OURS[id(type(module))]
     return len(found)
@@ -196,7 +207,7 @@ def unpatch(model: nn.Module) -> int:
     >>> fastseq.torch.unpatch(layer)
     0
     """
-    found = [m for m in model.modules() if "torch_class" in vars(type(m))]
+    found = [m for m in _modules(model) if "torch_class" in vars(type(m))]
     for module in found:
         module.__class__ = type(module).torch_class
     return len(found)

@@ -174,6 +174,16 @@ class Doubling(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Dense(nn.Module):
+    """Its layers, not the module itself, tell the size of the input."""
+
+    def __init__(self):
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
 @pytest.mark.parametrize(("module", "options", "message"), [
     (nn.Sequential(nn.Linear(2, 3), Doubling(3, 3)), {}, "1: Doubling cannot be exported"),
     (nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 3)), {}, "1: Linear: expected one input"),
@@ -182,6 +192,11 @@ class Doubling(nn.Linear):
     (nn.MSELoss(), {"input_shape": (1,)}, "mseloss: MSELoss cannot be exported"),
     (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype="float64")), {}, "float32 and float64"),
     (nn.Sequential(nn.Dropout()), {}, "input_shape: expected it"),
+    (Doubling(2, 3), {}, "doubling: Doubling cannot be exported"),
+    (Dense(), {}, "dense: Dense cannot be exported"),
+    (nn.Linear(2, 3), {"lengths": True}, "lengths, states: expected a recurrent layer"),
+    (nn.Sequential(nn.Embedding(2, 3), nn.GRU(3, 3)), {"input_shape": (3,)},
+     r"input_shape: expected 2 axes like \('time', 'batch'\), got \(3,\)"),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_named(module, options, message, tmp_path):
     with pytest.raises(OnnxError, match=message):
@@ -198,7 +213,7 @@ def test_a_projection_without_inverse_takes_no_states(tmp_path):
 
 
 def test_export_takes_modules(tmp_path):
-    with pytest.raises(TypeError, match="module: expected a Module, got int"):
+    with pytest.raises(TypeError, match=r"expected a fastseq\.nn\.Module, got int"):
         export(3, tmp_path / "model.onnx")
 
 

@@ -214,6 +214,13 @@ def test_functions_refuse_what_those_of_pytorch_refuse(arguments):
     assert str(got.value) == str(expected.value)
 
 
+@pytest.mark.parametrize("function", [fastseq.torch.patch, fastseq.torch.unpatch])
+@pytest.mark.parametrize("model", [Tagger, "tagger.pt"])
+def test_what_is_no_module_is_refused_by_name(function, model):
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got .*agger"):
+        function(model)
+
+
 # -- classes, copies, pickles -------------------------------------------------------------------
 
 

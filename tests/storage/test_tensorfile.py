@@ -204,6 +204,17 @@ def test_interrupt_while_writing_keeps_the_old_file(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("place", ["missing/file", "folder"])
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    kinds = FileNotFoundError, IsADirectoryError, PermissionError
+    with pytest.raises(kinds) as caught, atomic_file(tmp_path / place):
+        pass
+    assert caught.value.filename == str(tmp_path / place)
+    assert caught.value.filename2 is None
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_two_threads_write_one_file(path):
     """The result is one of the two files, complete."""
     barrier = threading.Barrier(2)
