@@ -5,6 +5,15 @@
 - `LSTM`, `GRU`, `RNN` and their cells are PyTorch's classes, on the kernels
 """
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "fastseq.torch needs PyTorch: pip install 'fastseq-rnn[torch]'", name="torch"
+    ) from None
+
 from .modules import (
     GRU,
     LSTM,

@@ -4,6 +4,8 @@ import copy
 import gc
 import io
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -219,6 +221,13 @@ def test_functions_refuse_what_those_of_pytorch_refuse(arguments):
 def test_what_is_no_module_is_refused_by_name(function, model):
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got .*agger"):
         function(model)
+
+
+def test_without_pytorch_the_error_tells_what_to_install():
+    program = "import sys; sys.modules['torch'] = None; import fastseq.torch"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.endswith("needs PyTorch: pip install 'fastseq-rnn[torch]'\n")
 
 
 # -- classes, copies, pickles -------------------------------------------------------------------
