@@ -89,6 +89,7 @@ class _Loader:
     def module(self, model: Any) -> GraphModule:
         """The module of a ModelProto."""
         graph = model.graph
+        _check_names(graph)
         self._uses.update(_uses(graph))
         scope: Scope = {}
         self._add_initializers(graph, scope)
@@ -228,6 +229,7 @@ class _Loader:
 
     def _branch(self, graph: Any, scope: Scope, node: Node) -> tuple[list[Step], tuple[int, ...]]:
         """Steps and results of a branch, which sees the values around it."""
+        _check_names(graph)
         inner = scope.copy()
         self._add_initializers(graph, inner)
         body = self._body(graph, inner)
@@ -254,6 +256,16 @@ def _known(name: str, scope: Scope) -> int:
     if name not in scope:
         raise OnnxError(f"value {name!r} is used before a node computes it")
     return scope[name]
+
+
+def _check_names(graph: Any) -> None:
+    """Refuse a graph in which two values have the same name; an initializer may be a default."""
+    names = Counter(value.name for value in graph.input)
+    defaults = {proto.name for proto in graph.initializer} - set(names)
+    names.update(defaults)
+    names.update(name for node in graph.node for name in node.output if name)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise OnnxError(f"value {twice[0]!r} is computed twice")
 
 
 def _uses(graph: Any) -> Iterator[str]:

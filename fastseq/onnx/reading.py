@@ -119,7 +119,10 @@ def tensor(proto: Any, folder: Path) -> np.ndarray:
     if array.size != math.prod(shape):
         raise OnnxError(f"{name}: expected {math.prod(shape)} values by its sizes {shape}, "
                         f"got {array.size}")  # fmt: skip
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError:  # a product of sizes beside a zero that is too large for NumPy
+        raise OnnxError(f"{name}: sizes {shape} are too large") from None
 
 
 def _from_numbers(proto: Any, dtype: np.dtype[Any]) -> np.ndarray:

@@ -285,6 +285,9 @@ def test_a_layout_with_sequences_first_is_written_back_for_others(tmp_path, rng)
     ([node("Relu", "x x", "y")], "inputs: expected 1 to 1, got 2"),
     ([node("Relu", "z", "y")], "value 'z' is used before a node computes it"),
     ([node("Relu", "x", "z")], "value 'y' is used before a node computes it"),
+    ([node("Relu", "x", "x"), node("Relu", "x", "y")], "value 'x' is computed twice"),
+    ([node("Relu", "x", "many"), node("Relu", "x", "y")], "value 'many' is computed twice"),
+    ([node("Relu", "x", "y"), node("Neg", "x", "y")], "value 'y' is computed twice"),
     ([node("Fancy", "x", "y", domain="com.me")], "operators of 'com.me' are not supported"),
     ([node("Dropout", "x", "y mask")], "without the mask"),
     ([node("ConstantOfShape", "huge", "y")], "expected at most .* MB, all memory"),
@@ -406,6 +409,7 @@ def test_tensors_elsewhere_are_refused(entries, message, tmp_path):
     (lambda t: t.dims.__setitem__(0, 4), "expected 16 values by its sizes"),
     (lambda t: t.dims.__setitem__(0, -3), "sizes of at least 0"),
     (lambda t: t.dims.extend([10**18, 10**18]), "values by its sizes"),
+    (lambda t: (t.dims.extend([2**62, 0]), setattr(t, "raw_data", b"")), "are too large"),
     (lambda t: setattr(t, "data_type", 8), "type 8 of tensors is not supported"),
     (lambda t: setattr(t, "raw_data", t.raw_data[:-1]), "whole numbers of float32, got 47 bytes"),
 ])  # fmt: skip
