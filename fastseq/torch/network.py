@@ -52,7 +52,18 @@ class Network:
         self.stack = _stack(call, weights)
 
     def gradients(self, weights: Sequence[Tensor], wanted: Sequence[bool]) -> _Gradients:
-        """Fresh tensors for the gradients of the weights that are wanted."""
+        """Fresh tensors for the gradients of the weights that are wanted.
+
+        Raises
+        ------
+        RuntimeError
+            Kernels can no longer read the weights: their type or shape has changed.
+        """
+        if self.obstacle is not None:
+            raise RuntimeError(
+                "backward: the weights of a recurrent layer have changed their type or shape "
+                f"since the forward call ({self.obstacle})"
+            )
         return _Gradients(self._call, weights, wanted)
 
 

@@ -435,6 +435,14 @@ def test_errors_about_changes_in_place():
         y.sum().backward()
 
 
+def test_weights_of_another_type_before_backward_are_refused():
+    layer = patched(nn.GRU(3, 4))
+    y, _ = layer(torch.randn(5, 2, 3))
+    layer.half()
+    with pytest.raises(RuntimeError, match=r"have changed their type.*dtype float16"):
+        y.sum().backward()
+
+
 def test_outputs_may_be_changed_in_place():
     model, x = patched(nn.RNN(5, 7)), batch(requires_grad=True)
     expected = torch.autograd.grad((3 * model(x)[0]).sum(), [x, *model.parameters()])
