@@ -123,8 +123,9 @@ MODULES = [
 
 @pytest.mark.parametrize("name", ["fastseq", *MODULES])
 def test_examples_are_true(name, tmp_path, monkeypatch):
-    if name.startswith("fastseq.onnx"):
-        pytest.importorskip("onnx")
+    for package in ("onnx", "torch"):
+        if name.startswith(f"fastseq.{package}"):
+            pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FASTSEQ_CACHE", raising=False)
     failed, _ = doctest.testmod(importlib.import_module(name))
