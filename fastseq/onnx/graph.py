@@ -186,7 +186,7 @@ class GraphModule(Module):
         try:
             with np.errstate(all="ignore"):
                 self._execute(self.graph.steps, values, tape)
-        except Exception:
+        except Exception:  # raised again: no backward follows, whatever has failed
             for step in reversed(tape):
                 if isinstance(step, LayerStep):
                     step.forget(self)
@@ -335,6 +335,7 @@ class GraphModule(Module):
             return step.forget(self)
         for slot, grad in zip(
             step.inputs,
+            # An optional input or output is None; steps without optional ones do not expect it.
             step.backward(self, own, outputs, inputs),  # type: ignore[arg-type]
             strict=False,
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,7 @@ class _Writer:
             self.write(body)
             return [self.names[slot] for slot in step.outputs]
 
-        otherwise, then = (
-            self._b.branch(lambda body=body: results(body))  # type: ignore[misc]
-            for body in step.bodies
-        )
+        otherwise, then = (self._b.branch(partial(results, body)) for body in step.bodies)
         condition = [self.name(slot) for slot in step.inputs]
         return self._b.node(
             "If", condition, "", len(step.outputs), then_branch=then, else_branch=otherwise

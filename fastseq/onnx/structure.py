@@ -264,7 +264,7 @@ def pad(
         return np.pad(x, before_after, constant_values=fill)
     if mode not in ("reflect", "edge"):
         raise ValueError(f"mode: expected constant, reflect or edge, got {mode!r}")
-    return np.pad(x, before_after, mode)  # type: ignore[call-overload]
+    return np.pad(x, before_after, mode)  # type: ignore[call-overload]  # NumPy's types want literals
 
 
 @operator("ConstantOfShape")

@@ -85,7 +85,10 @@ class _OnKernels(nn.Module):
         # Pickles name PyTorch's class, so that they load where fastseq is missing.
         reduced: Any = super().__reduce_ex__(max(protocol, 2))
         _, (cls, *_), *state = reduced
-        return copyreg._reconstructor, (vars(cls).get("torch_class", cls), object, None), *state  # type: ignore[attr-defined]
+        # Pickle allows another class than the object's only with the function of protocols 0 and
+        # 1, which type stubs leave out.
+        make: Any = vars(copyreg)["_reconstructor"]
+        return make, (vars(cls).get("torch_class", cls), object, None), *state
 
     def __copy__(self) -> Any:
         twin = type(self).__new__(type(self))
